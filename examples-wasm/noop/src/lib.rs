@@ -1,0 +1,43 @@
+//! The least that a handler can do: it reads the bytes of every record and emits nothing.
+//!
+//! What a call costs without any work in it. The bytes are summed up so that no compiler can leave the
+//! reading out.
+
+use std::hint::black_box;
+
+use sandmill_guest::{Failure, Outputs, Record};
+
+/// Counts the bytes of key and value.
+#[sandmill_guest::handler]
+fn noop(record: Record<'_>, _: &mut Outputs) -> Result<(), Failure> {
+    black_box(bytes(record));
+    Ok(())
+}
+
+fn bytes(record: Record<'_>) -> usize {
+    record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use sandmill_guest::testing::{self, Input};
+
+    #[test]
+    fn every_record_is_done_and_nothing_comes_out() {
+        let answer = testing::run(super::noop, [Input::new("value").key("key"), Input::tombstone()]);
+        assert_eq!(answer.outcomes.len(), 2);
+        assert!(answer.failure(0).is_none() && answer.failure(1).is_none());
+        assert_eq!(answer.outputs().count(), 0);
+    }
+
+    #[test]
+    fn the_bytes_of_key_and_value_are_counted() {
+        testing::run(
+            |record, _| {
+                assert_eq!(super::bytes(record), 8);
+                Ok(())
+            },
+            [Input::new("value").key("key")],
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! The command line: one file a subcommand.
+//!
+//! | exit code | means |
+//! |---|---|
+//! | 0 | done, or stopped in order |
+//! | 1 | a pipeline failed while it ran |
+//! | 2 | wrong usage or configuration |
+//! | 3 | refused to start: module, broker, topic, permission, port |
+
+mod check;
+mod demo;
+mod inspect;
+mod logging;
+mod run;
+mod settings;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs untrusted WebAssembly handlers on Kafka streams.
+#[derive(Debug, Parser)]
+#[command(name = "sandmill", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run pipelines: one from flags, or all of a configuration file
+    Run(run::Run),
+    /// Check everything that can be checked without consuming: file, modules, broker, topics, permissions
+    Check(check::Check),
+    /// Say what a module is, what it imports, and whether it would be refused
+    Inspect(inspect::Inspect),
+    /// Show a real web log going through a sandboxed handler, on a broker inside this process
+    Demo(demo::Demo),
+}
+
+/// Runs one command to its exit code.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let result = match arguments.command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Inspect(inspect) => inspect.execute(),
+        Command::Demo(demo) => demo.execute(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.text.lines() {
+                // A closed stderr leaves nobody to tell.
+                let _ = writeln!(std::io::stderr(), "sandmill: {line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a command did not do what it was asked, for people, and its exit code.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// A pipeline failed while it ran.
+    fn pipeline(text: impl Display) -> Self {
+        Failure { code: 1, text: text.to_string() }
+    }
+
+    /// Wrong usage or configuration.
+    fn usage(text: impl Display) -> Self {
+        Failure { code: 2, text: text.to_string() }
+    }
+
+    /// The host refuses to start.
+    fn start(text: impl Display) -> Self {
+        Failure { code: 3, text: text.to_string() }
+    }
+}
+
+/// Prints to standard output; a reader that went away is no failure.
+fn print(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}

@@ -1,0 +1,38 @@
+//! Why the host is not ready.
+
+use std::time::Duration;
+
+use crate::telemetry::{PipelineEntry, PipelineState, Registry};
+
+/// A consumer thread takes a snapshot several times a second; one older than this stands still.
+const STALE: Duration = Duration::from_secs(5);
+
+/// One sentence for each reason; none: ready.
+pub(super) fn not_ready(registry: &Registry) -> Vec<String> {
+    let pipelines = registry.pipelines();
+    if pipelines.is_empty() {
+        return vec!["no pipeline was started yet".to_owned()];
+    }
+    pipelines.iter().filter_map(|entry| reason(entry)).collect()
+}
+
+fn reason(entry: &PipelineEntry) -> Option<String> {
+    let name = &entry.name;
+    let (snapshot, taken) = entry.snapshot();
+    match entry.state() {
+        PipelineState::Ended(Some(reason)) => Some(format!("pipeline {name:?} failed: {reason}")),
+        PipelineState::Ended(None) => Some(format!("pipeline {name:?} was stopped")),
+        _ if snapshot.stopping => Some(format!("pipeline {name:?} is being stopped")),
+        _ if taken.elapsed() > STALE => Some(format!(
+            "pipeline {name:?}: its consumer thread has not moved for {:.0} s",
+            taken.elapsed().as_secs_f64()
+        )),
+        state => match (&snapshot.trouble, state) {
+            (Some(trouble), _) => Some(format!("pipeline {name:?}: {trouble}")),
+            (None, PipelineState::Starting) => {
+                Some(format!("pipeline {name:?} waits for its first assignment in group {:?}", entry.group))
+            }
+            (None, _) => None,
+        },
+    }
+}

@@ -1,0 +1,117 @@
+//! The status as JSON: the snapshot of every pipeline with what a reader needs beside it.
+
+use serde::Serialize;
+
+use super::VERSION;
+use crate::outcome::Outcome;
+use crate::telemetry::snapshot::PipelineSnapshot;
+use crate::telemetry::{Histogram, PipelineEntry, PipelineState, Registry};
+
+/// The host.
+#[derive(Debug, Serialize)]
+pub struct StatusReport {
+    version: &'static str,
+    wasmtime: &'static str,
+    uptime_seconds: f64,
+    pipelines: Vec<Pipeline>,
+}
+
+/// One pipeline.
+#[derive(Debug, Serialize)]
+struct Pipeline {
+    name: String,
+    #[serde(flatten)]
+    state: PipelineState,
+    group: String,
+    ordering: &'static str,
+    input: Vec<String>,
+    handler: String,
+    module_digest: String,
+    snapshot_age_seconds: f64,
+    /// Sums over the partitions.
+    totals: Totals,
+    /// From first dispatch to completion, over all partitions.
+    latency: Latency,
+    calls: Calls,
+    #[serde(flatten)]
+    snapshot: PipelineSnapshot,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Totals {
+    succeeded: u64,
+    failed: u64,
+    in_flight: usize,
+    lag: i64,
+    gaps: usize,
+}
+
+/// Upper estimates, from the buckets of the histogram; none without observations or beyond its last bound.
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    p99_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Calls {
+    executions: u64,
+    active: i64,
+    fuel: u64,
+    errors: serde_json::Map<String, serde_json::Value>,
+}
+
+impl StatusReport {
+    /// The status of everything in the registry.
+    pub fn of(registry: &Registry, wasmtime: &'static str) -> Self {
+        StatusReport {
+            version: VERSION,
+            wasmtime,
+            uptime_seconds: registry.started().elapsed().as_secs_f64(),
+            pipelines: registry.pipelines().iter().map(|entry| Pipeline::of(entry)).collect(),
+        }
+    }
+}
+
+impl Pipeline {
+    fn of(entry: &PipelineEntry) -> Self {
+        let (snapshot, taken) = entry.snapshot();
+        let mut totals = Totals::default();
+        let mut latency = Histogram::default();
+        for partition in &snapshot.partitions {
+            totals.succeeded += partition.succeeded;
+            totals.failed += partition.failed;
+            totals.in_flight += partition.in_flight;
+            totals.lag += partition.lag;
+            totals.gaps += partition.gaps;
+            latency.merge(&partition.latency);
+        }
+        let counts = entry.executions.read();
+        let errors = Outcome::ERRORS.iter().zip(counts.errors);
+        let quantile = |q| latency.quantile(q).filter(|seconds| seconds.is_finite());
+        Pipeline {
+            name: entry.name.clone(),
+            state: entry.state(),
+            group: entry.group.clone(),
+            ordering: entry.ordering,
+            input: entry.input.clone(),
+            handler: entry.handler.clone(),
+            module_digest: entry.digest.clone(),
+            snapshot_age_seconds: taken.elapsed().as_secs_f64(),
+            totals,
+            latency: Latency {
+                p50_seconds: quantile(0.5),
+                p95_seconds: quantile(0.95),
+                p99_seconds: quantile(0.99),
+            },
+            calls: Calls {
+                executions: counts.executions(),
+                active: counts.active,
+                fuel: counts.fuel,
+                errors: errors.map(|(outcome, count)| (outcome.to_string(), count.into())).collect(),
+            },
+            snapshot: (*snapshot).clone(),
+        }
+    }
+}

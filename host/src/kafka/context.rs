@@ -1,0 +1,92 @@
+//! What the Kafka client calls back on the consumer thread.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use crate::batch::TopicPartition;
+
+/// What the group asks for.
+#[derive(Debug)]
+pub(super) enum Rebalance {
+    /// Take these partitions on.
+    Assign(Vec<TopicPartition>),
+    /// Give these back. Lost: they are somebody else's already.
+    Revoke { partitions: Vec<TopicPartition>, lost: bool },
+}
+
+/// Stores rebalances for the loop, which answers them in its own time: the client waits, and polling and
+/// heartbeats go on meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    asked: Mutex<Vec<Rebalance>>,
+    closing: AtomicBool,
+}
+
+impl Context {
+    /// What was asked since the last call.
+    pub fn take_asked(&self) -> Vec<Rebalance> {
+        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on partitions are given back at once: all is committed, and the consumer is being dropped.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_client(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "sandmill::kafka", %error, reason, "kafka client");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: Code, list: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::Relaxed) {
+            if let Err(error) = consumer.unassign() {
+                tracing::warn!(%error, "the client did not take its assignment back while closing");
+            }
+            return;
+        }
+        let partitions = names(list);
+        let asked = if code == Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            Rebalance::Assign(partitions)
+        } else {
+            Rebalance::Revoke { partitions, lost: consumer.assignment_lost() }
+        };
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    }
+}
+
+/// The client's own log lines, at the levels of ours.
+pub(super) fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "sandmill::kafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "sandmill::kafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "sandmill::kafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "sandmill::kafka", facility, "{message}"),
+    }
+}
+
+fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements()
+        .iter()
+        .map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() })
+        .collect()
+}

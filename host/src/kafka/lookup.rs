@@ -1,0 +1,233 @@
+//! Questions that wait for the broker, asked on a thread of their own so that polling goes on.
+//!
+//! One lookup thread a pipeline. It finds out where assigned partitions start: committed offsets and their
+//! metadata in one request, and for partitions that have none, what the configuration says. And it fetches
+//! the ends of partitions, since the client's cached high watermark stands still while one is paused.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use sandmill_kafka_ffi::{self as ffi, Isolation};
+
+use super::consumer::Event;
+use super::context::Context;
+use crate::batch::TopicPartition;
+use crate::ids::Offset;
+use crate::inbox::Inbox;
+use crate::machine::Assigned;
+
+/// Where a group starts that has committed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest record.
+    Earliest,
+    /// With what comes next.
+    Latest,
+}
+
+/// One question.
+#[derive(Debug)]
+enum Question {
+    /// Where do these start? `serial` comes back with the answer.
+    Positions { serial: u64, partitions: Vec<TopicPartition> },
+    /// The position of this one is out of range: where does it start according to this?
+    Reset { partition: TopicPartition, start: Start },
+    /// Where do these end?
+    Ends(Vec<TopicPartition>),
+}
+
+/// One end of a partition.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Which.
+    pub partition: TopicPartition,
+    /// The high watermark.
+    pub high: Option<i64>,
+    /// The last stable offset: the start of the first open transaction, or the high watermark.
+    pub stable: Option<i64>,
+}
+
+/// The asking side; the thread ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lookups {
+    questions: Option<Sender<Question>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lookups {
+    pub fn start(consumer: Arc<BaseConsumer<Context>>, inbox: Arc<Inbox<Event>>, start: Start) -> std::io::Result<Self> {
+        let (questions, asked) = channel();
+        let thread = std::thread::Builder::new()
+            .name("lookup".into())
+            .spawn(move || Answerer { consumer, inbox, start }.run(&asked))?;
+        Ok(Lookups { questions: Some(questions), thread: Some(thread) })
+    }
+
+    /// Asks where these partitions start. Answered until the broker answers, unless asked again.
+    pub fn positions(&self, serial: u64, partitions: Vec<TopicPartition>) {
+        self.ask(Question::Positions { serial, partitions });
+    }
+
+    /// Asks where a partition starts whose position is gone.
+    pub fn reset(&self, partition: TopicPartition, start: Start) {
+        self.ask(Question::Reset { partition, start });
+    }
+
+    /// Asks where these partitions end. Not answered if the broker does not answer.
+    pub fn ends(&self, partitions: Vec<TopicPartition>) {
+        self.ask(Question::Ends(partitions));
+    }
+
+    fn ask(&self, question: Question) {
+        if let Some(questions) = &self.questions {
+            // The thread ends only after this side.
+            let _ = questions.send(question);
+        }
+    }
+}
+
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        self.questions = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the lookup thread panicked");
+        }
+    }
+}
+
+/// How long one request may take. It also bounds how long a stop waits for this thread.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// From one try to the next.
+const PAUSE: Duration = Duration::from_millis(200);
+
+struct Answerer {
+    consumer: Arc<BaseConsumer<Context>>,
+    inbox: Arc<Inbox<Event>>,
+    start: Start,
+}
+
+impl Answerer {
+    fn run(&self, asked: &Receiver<Question>) {
+        let mut next = asked.recv().ok();
+        while let Some(question) = next.take() {
+            match question {
+                Question::Positions { serial, partitions } => match self.positions(&partitions) {
+                    Ok(assigned) => self.inbox.push(Event::Positions { serial, assigned }),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot read committed offsets yet; trying again");
+                        // A newer question replaces this one.
+                        next = match asked.recv_timeout(PAUSE) {
+                            Ok(newer) => Some(newer),
+                            Err(RecvTimeoutError::Timeout) => Some(Question::Positions { serial, partitions }),
+                            Err(RecvTimeoutError::Disconnected) => return,
+                        };
+                        continue;
+                    }
+                },
+                Question::Reset { partition, start } => match self.bounds(&[&partition], start) {
+                    Ok(found) => {
+                        let start = Offset(found[0]);
+                        let assigned =
+                            Assigned { partition, start, metadata: None, commit_start: true, topic_tag: 0 };
+                        self.inbox.push(Event::Reset(assigned));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot find the bounds of a partition yet; trying again");
+                        next = match asked.recv_timeout(PAUSE) {
+                            Ok(newer) => Some(newer),
+                            Err(RecvTimeoutError::Timeout) => Some(Question::Reset { partition, start }),
+                            Err(RecvTimeoutError::Disconnected) => return,
+                        };
+                        continue;
+                    }
+                },
+                Question::Ends(partitions) => self.ends(&partitions),
+            }
+            next = asked.recv().ok();
+        }
+    }
+
+    fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Assigned>, ffi::Error> {
+        let client = self.consumer.client();
+        let topics: HashSet<&str> = partitions.iter().map(|p| &*p.topic).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
+        // Brokers that cannot describe topics leave the id unknown, and new partitions look like first ones.
+        let described = ffi::describe_topics(client, &topics, TIMEOUT).unwrap_or_default();
+        let described: HashMap<&str, _> =
+            topics.iter().zip(described).filter_map(|(topic, result)| Some((*topic, result.ok()?))).collect();
+        // All partitions of the topics: one that has no commit beside others that have is new.
+        let mut asked: Vec<(&str, i32)> = partitions.iter().map(|p| (&*p.topic, p.partition)).collect();
+        for (topic, description) in &described {
+            for partition in 0..i32::try_from(description.partitions).unwrap_or(i32::MAX) {
+                if !asked.contains(&(topic, partition)) {
+                    asked.push((topic, partition));
+                }
+            }
+        }
+        let committed = ffi::committed(client, &asked, TIMEOUT)?;
+        if let Some(code) = committed.iter().find_map(|c| c.error) {
+            return Err(ffi::Error::Refused { action: "read committed offsets", code });
+        }
+        let started: HashSet<&str> = committed.iter().filter(|c| c.offset.is_some()).map(|c| &*c.topic).collect();
+        let mut assigned = Vec::with_capacity(partitions.len());
+        for (partition, commit) in partitions.iter().zip(&committed) {
+            let topic_tag = described.get(&*partition.topic).and_then(|d| d.id).map_or(0, tag);
+            let (start, commit_start) = match commit.offset {
+                Some(offset) => (offset, false),
+                None => {
+                    let start = if started.contains(&*partition.topic) { Start::Earliest } else { self.start };
+                    (self.bounds(&[partition], start)?[0], true)
+                }
+            };
+            assigned.push(Assigned {
+                partition: partition.clone(),
+                start: Offset(start),
+                metadata: commit.metadata.clone().filter(|_| !commit_start),
+                commit_start,
+                topic_tag,
+            });
+        }
+        Ok(assigned)
+    }
+
+    /// The first or the last offset of each partition.
+    fn bounds(&self, partitions: &[&TopicPartition], start: Start) -> Result<Vec<i64>, ffi::Error> {
+        let client = self.consumer.client();
+        let asked: Vec<_> = partitions.iter().map(|p| (&*p.topic, p.partition)).collect();
+        let found = match start {
+            Start::Earliest => ffi::start_offsets(client, &asked, TIMEOUT)?,
+            Start::Latest => ffi::end_offsets(client, &asked, Isolation::ReadUncommitted, TIMEOUT)?,
+        };
+        let refused = |code| ffi::Error::Refused { action: "list offsets", code };
+        found.into_iter().map(|result| result.map_err(refused)).collect()
+    }
+
+    fn ends(&self, partitions: &[TopicPartition]) {
+        let client = self.consumer.client();
+        let asked: Vec<_> = partitions.iter().map(|p| (&*p.topic, p.partition)).collect();
+        let ends = |isolation| ffi::end_offsets(client, &asked, isolation, TIMEOUT);
+        let (Ok(high), Ok(stable)) = (ends(Isolation::ReadUncommitted), ends(Isolation::ReadCommitted)) else {
+            return;
+        };
+        let ends = partitions.iter().zip(high.into_iter().zip(stable));
+        self.inbox.push(Event::Ends(
+            ends.map(|(partition, (high, stable))| End {
+                partition: partition.clone(),
+                high: high.ok(),
+                stable: stable.ok(),
+            })
+            .collect(),
+        ));
+    }
+}
+
+/// 32 bits of a topic's id for the commit metadata, never 0, which stands for unknown.
+fn tag(id: u128) -> u32 {
+    crc32c::crc32c(&id.to_be_bytes()).max(1)
+}

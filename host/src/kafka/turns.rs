@@ -1,0 +1,502 @@
+//! One turn of the consumer thread: what comes in, what is carried out.
+
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Headers as _, Message};
+use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
+use sandmill_kafka_ffi::{CommitEntry, CommitReply, Polled, RawRecord};
+
+use super::consumer::{Consumer, Event, OnOffsetLost};
+use super::context::Rebalance;
+use super::delivery::{Delivery, Tag, code};
+use super::publisher::DeadLetter;
+use crate::batch::{Headers, Record, TopicPartition};
+use crate::ids::Offset;
+use crate::machine::commit::{Entry, Reason};
+use crate::machine::{Assigned, Effect, Machine, RefusedRecord, Slot};
+use crate::outcome::{Failure, Outcome};
+use crate::telemetry::snapshot;
+
+/// Records taken at once, at most.
+const CHUNK_RECORDS: usize = 1024;
+/// Bytes taken at once, about: a chunk may overshoot every bound on memory.
+const CHUNK_BYTES: usize = 4 << 20;
+/// The client's own queue is served at least so often.
+const POLL: Duration = Duration::from_millis(50);
+/// From one snapshot to the next.
+const SNAPSHOT: Duration = Duration::from_millis(200);
+/// How often ends of partitions are fetched.
+const ENDS: Duration = Duration::from_secs(5);
+
+impl Consumer {
+    /// One turn; false if nothing came in.
+    pub(super) fn turn(&mut self) -> bool {
+        let mut busy = self.serve_client();
+        busy |= self.take_events();
+        busy |= self.take_reports();
+        busy |= self.take_commit_replies();
+        busy |= self.machine.may_consume() && self.consume();
+        let now = self.now();
+        self.machine.advance(now);
+        self.carry_out();
+        self.send_stalled_letters();
+        if now.since(self.last_snapshot) >= SNAPSHOT || self.stopped.is_some() {
+            self.last_snapshot = now;
+            self.snapshot();
+        }
+        if now.since(self.last_ends) >= ENDS {
+            self.last_ends = now;
+            self.lookups.ends(self.machine.partitions(now).map(|view| view.name).collect());
+        }
+        busy
+    }
+
+    /// Serves the client's callbacks: rebalances and errors. Counts as polling, whatever else stands still.
+    fn serve_client(&mut self) -> bool {
+        let now = self.now();
+        let mut busy = self.queue.has_events();
+        if !busy && now.since(self.last_poll) < POLL {
+            return false;
+        }
+        self.last_poll = now;
+        let consumer = self.consumer.clone();
+        loop {
+            match consumer.poll(Duration::ZERO) {
+                Some(Err(error)) => self.client_error(&error),
+                // A record that came before its partition's queue was forwarded: as good as any.
+                Some(Ok(message)) => self.admit_message(&message),
+                None if self.queue.has_events() => busy = true,
+                None => break,
+            }
+        }
+        for asked in consumer.context().take_asked() {
+            self.rebalance(asked);
+            busy = true;
+        }
+        busy
+    }
+
+    fn rebalance(&mut self, asked: Rebalance) {
+        let now = self.now();
+        match asked {
+            Rebalance::Assign(partitions) => {
+                tracing::info!(group = self.settings.group, partitions = %listed(&partitions), "assigned");
+                self.next_serial += 1;
+                self.assigning = Some(self.next_serial);
+                if partitions.is_empty() || self.machine.is_stopping() {
+                    self.assigned(self.next_serial, &[]);
+                } else {
+                    self.lookups.positions(self.next_serial, partitions);
+                }
+            }
+            Rebalance::Revoke { partitions, lost: true } => {
+                tracing::warn!(
+                    group = self.settings.group,
+                    partitions = %listed(&partitions),
+                    "assignment lost: what was in flight is not committed, its next owner runs it again"
+                );
+                self.assigning = None;
+                self.revoking = None;
+                self.machine.lost(&partitions);
+                self.unassign(&partitions);
+            }
+            Rebalance::Revoke { partitions, lost: false } => {
+                tracing::info!(group = self.settings.group, partitions = %listed(&partitions), "revoked");
+                self.assigning = None;
+                self.machine.revoke(&partitions, now);
+                self.revoking = Some(partitions);
+            }
+        }
+    }
+
+    /// The lookup thread found where the partitions of a rebalance start.
+    fn assigned(&mut self, serial: u64, assigned: &[Assigned]) {
+        if self.assigning != Some(serial) {
+            return;
+        }
+        self.assigning = None;
+        self.joined = true;
+        self.trouble = None;
+        let mut list = TopicPartitionList::new();
+        for part in assigned {
+            let Assigned { partition, start, .. } = part;
+            if let Err(error) =
+                list.add_partition_offset(&partition.topic, partition.partition, ClientOffset::Offset(start.0))
+            {
+                tracing::error!(%error, %partition, "the client does not take this position");
+            }
+        }
+        let now = self.now();
+        self.machine.assigned(assigned, now);
+        let result =
+            if self.is_cooperative() { self.queue.incremental_assign(&list) } else { self.queue.assign(&list) };
+        if let Err(error) = result {
+            self.machine.fail(format!("the client refused an assignment: {error}"), now);
+        }
+        // Ends are known at once, so that lag is true from the first snapshot on.
+        self.lookups.ends(self.machine.partitions(now).map(|view| view.name).collect());
+    }
+
+    /// Gives partitions back to the group.
+    fn unassign(&mut self, partitions: &[TopicPartition]) {
+        let result = if self.is_cooperative() {
+            let mut list = TopicPartitionList::new();
+            for partition in partitions {
+                list.add_partition(&partition.topic, partition.partition);
+            }
+            self.consumer.incremental_unassign(&list)
+        } else {
+            self.consumer.unassign()
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, "the client did not take partitions back");
+        }
+    }
+
+    fn take_events(&mut self) -> bool {
+        let mut events = std::mem::take(&mut self.events);
+        self.inbox.take_all(&mut events);
+        let busy = !events.is_empty();
+        for event in events.drain(..) {
+            let now = self.now();
+            match event {
+                Event::Finished(finished) => self.machine.finished(finished, now),
+                Event::Positions { serial, assigned } => self.assigned(serial, &assigned),
+                Event::Reset(assigned) => self.reset(assigned),
+                Event::Ends(ends) => self.ends = ends,
+                Event::Stop => {
+                    if !self.machine.is_stopping() {
+                        tracing::info!(group = self.settings.group, "stopping: draining what is in flight");
+                    }
+                    self.machine.stop(now);
+                }
+            }
+        }
+        self.events = events;
+        busy
+    }
+
+    /// Goes on with a partition whose position was gone.
+    fn reset(&mut self, assigned: Assigned) {
+        let now = self.now();
+        let Assigned { partition, start, .. } = &assigned;
+        if self.machine.slot_of(partition).is_none() {
+            return;
+        }
+        tracing::warn!(%partition, offset = start.0, "position reset: records in between are gone");
+        let (topic, number, start) = (partition.topic.clone(), partition.partition, start.0);
+        self.machine.assigned(&[assigned], now);
+        let seek = self.consumer.seek(&topic, number, ClientOffset::Offset(start), Duration::from_secs(1));
+        if let Err(error) = seek {
+            self.machine.fail(format!("cannot seek in {topic}/{number}: {error}"), now);
+        }
+    }
+
+    fn take_reports(&mut self) -> bool {
+        let mut reports = std::mem::take(&mut self.reports);
+        self.deliveries.take_all(&mut reports);
+        let busy = !reports.is_empty();
+        for report in reports.drain(..) {
+            let now = self.now();
+            match report {
+                Delivery::Acknowledged { ticket, count } => self.machine.acknowledged(ticket, count, now),
+                Delivery::Refused { tag, reason } if tag.dead_letter => {
+                    self.machine.dead_letter_refused(tag.ticket, &reason, now);
+                }
+                Delivery::Refused { tag, reason } => {
+                    let failure = Failure::of(Outcome::HostError, format!("the broker refused an output: {reason}"));
+                    self.machine.output_refused(tag.ticket, u32::from(tag.input), failure, now);
+                }
+                Delivery::Fatal(reason) => self.machine.fail(format!("the producer cannot go on: {reason}"), now),
+            }
+        }
+        self.reports = reports;
+        busy
+    }
+
+    fn take_commit_replies(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(reply) = self.commits.poll_reply() {
+            let now = self.now();
+            self.machine.commit_replied(&replies(reply), now);
+            busy = true;
+        }
+        busy
+    }
+
+    /// Takes one chunk of records from the client.
+    fn consume(&mut self) -> bool {
+        let most = (CHUNK_BYTES / self.mean_weight.max(1)).clamp(1, CHUNK_RECORDS);
+        let mut errors = Vec::new();
+        let (mut records, mut weight) = (0, 0);
+        {
+            let Consumer { queue, machine, .. } = self;
+            let chunk = queue.consume(most);
+            // Records of one partition come in runs, so the slot is looked up once a run.
+            let mut last = None;
+            for polled in chunk.iter() {
+                match polled {
+                    Polled::Record(raw) => {
+                        let place = (raw.topic_handle(), raw.partition());
+                        let slot = match last {
+                            Some((known, slot)) if known == place => slot,
+                            _ => slot(machine, raw.topic(), raw.partition()),
+                        };
+                        last = Some((place, slot));
+                        let Some(slot) = slot else { continue };
+                        records += 1;
+                        weight += admit_raw(machine, slot, &raw);
+                    }
+                    Polled::Eof { topic, partition, offset } => {
+                        if let Some(slot) = slot(machine, topic, partition) {
+                            machine.end_of_partition(slot, Offset(offset));
+                        }
+                    }
+                    Polled::Error { topic, partition, code, text, .. } => {
+                        errors.push((topic.map(str::to_owned), partition, code, text.into_owned()));
+                    }
+                }
+            }
+            if chunk.is_empty() {
+                return false;
+            }
+        }
+        if records > 0 {
+            self.trouble = None;
+            self.mean_weight = (self.mean_weight * 7 + weight / records) / 8;
+        }
+        for (topic, partition, code, text) in errors {
+            self.partition_error(topic, partition, code, &text);
+        }
+        true
+    }
+
+    fn admit_message(&mut self, message: &rdkafka::message::BorrowedMessage<'_>) {
+        let Some(slot) = slot(&self.machine, message.topic(), message.partition()) else { return };
+        let headers: Vec<_> = message
+            .headers()
+            .map(|headers| headers.iter().map(|h| (h.key.as_bytes(), h.value)).collect())
+            .unwrap_or_default();
+        let record = Record {
+            offset: Offset(message.offset()),
+            timestamp: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+            headers: Headers::List(&headers),
+        };
+        self.machine.admit(slot, &record);
+    }
+
+    /// An error of one partition, or of the fetching as a whole.
+    fn partition_error(&mut self, topic: Option<String>, partition: i32, code: Code, text: &str) {
+        let now = self.now();
+        let place = topic.map(|topic| TopicPartition { topic: topic.into(), partition });
+        match (code, place) {
+            (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some(place)) => match self.settings.on_offset_lost {
+                OnOffsetLost::Halt => self.machine.fail(
+                    format!(
+                        "the position in {place} does not exist any more: {text}; records may be gone; \
+                         set `on_offset_lost` to \"earliest\" or \"latest\" to go on"
+                    ),
+                    now,
+                ),
+                OnOffsetLost::Resume(start) => self.lookups.reset(place, start),
+            },
+            (Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed, place) => {
+                let place = place.map(|place| place.to_string()).unwrap_or_default();
+                self.machine.fail(format!("no permission to read {place}: {text}"), now);
+            }
+            (code, place) => {
+                let place = place.map(|place| place.to_string()).unwrap_or_default();
+                tracing::warn!(%place, %code, text, "cannot fetch at the moment; the client tries again");
+                self.trouble = Some(format!("cannot fetch {place}: {text}"));
+            }
+        }
+    }
+
+    /// An error of the client as a whole.
+    fn client_error(&mut self, error: &KafkaError) {
+        let now = self.now();
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            self.machine.fail(format!("the consumer cannot go on: {code}: {reason}"), now);
+            return;
+        }
+        match code(error) {
+            Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {
+                self.machine.fail(format!("no permission: {error}"), now);
+            }
+            _ => {
+                tracing::warn!(%error, "kafka client; it tries again");
+                self.trouble = Some(error.to_string());
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.machine.effect() {
+            match effect {
+                Effect::Dispatch(work) => (self.dispatch)(work),
+                Effect::Pause(partition) => self.fetch(&partition, false),
+                Effect::Resume(partition) => self.fetch(&partition, true),
+                Effect::Commit(entries) => self.commit(&entries),
+                Effect::Unassign(partitions) => {
+                    let partitions = self.revoking.take().unwrap_or(partitions);
+                    self.unassign(&partitions);
+                }
+                Effect::DeadLetter(refused) => self.stalled_letters.push_back(refused),
+                Effect::Stopped(stopped) => self.stopped = Some(stopped),
+            }
+        }
+    }
+
+    fn fetch(&mut self, partition: &TopicPartition, on: bool) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&partition.topic, partition.partition);
+        let result = if on { self.consumer.resume(&list) } else { self.consumer.pause(&list) };
+        match result {
+            Ok(()) => tracing::debug!(%partition, on, "fetching"),
+            Err(error) => tracing::warn!(%error, %partition, on, "the client did not switch fetching"),
+        }
+    }
+
+    fn commit(&mut self, entries: &[Entry]) {
+        let list: Vec<_> = entries
+            .iter()
+            .map(|entry| CommitEntry {
+                topic: &entry.partition.topic,
+                partition: entry.partition.partition,
+                offset: entry.offset.0,
+                metadata: (!entry.metadata.is_empty()).then_some(entry.metadata.as_str()),
+            })
+            .collect();
+        if let Err(error) = self.commits.commit(&list) {
+            tracing::warn!(%error, "the client did not take a commit; it is taken again");
+            let now = self.now();
+            self.machine.commit_replied(&[], now);
+        }
+    }
+
+    /// Publishes dead letters of records whose outputs were refused, as far as the producer has room.
+    fn send_stalled_letters(&mut self) {
+        while let Some(refused) = self.stalled_letters.front() {
+            let RefusedRecord { ticket, origin, record, failure, attempts } = refused;
+            let letter = DeadLetter {
+                record: &record.record(),
+                at: origin,
+                failure,
+                attempts: *attempts,
+                origin: &self.settings.origin,
+            };
+            let (ticket, tag) = (*ticket, Tag { ticket: *ticket, input: 0, dead_letter: true });
+            match self.publisher.try_dead_letter(tag, &letter) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(reason) => {
+                    let now = self.now();
+                    self.machine.dead_letter_refused(ticket, &reason, now);
+                }
+            }
+            self.stalled_letters.pop_front();
+        }
+    }
+
+    fn snapshot(&mut self) {
+        let now = self.now();
+        let ends = |name: &TopicPartition| {
+            let cached = sandmill_kafka_ffi::cached_watermarks(self.consumer.client(), &name.topic, name.partition);
+            let fetched = self.ends.iter().find(|end| end.partition == *name);
+            snapshot::Ends {
+                high: cached.ok().and_then(|marks| marks.high).max(fetched.and_then(|end| end.high)),
+                stable: fetched.and_then(|end| end.stable),
+            }
+        };
+        let mut snapshot = snapshot::of_machine(&self.machine, now, ends);
+        snapshot.trouble.clone_from(&self.trouble);
+        snapshot.joined = self.joined;
+        (self.publish)(snapshot);
+    }
+}
+
+fn slot(machine: &Machine, topic: &str, partition: i32) -> Option<Slot> {
+    machine.slot_named(topic, partition)
+}
+
+/// Admits one record straight from the client's memory; returns its weight.
+fn admit_raw(machine: &mut Machine, slot: Slot, raw: &RawRecord<'_>) -> usize {
+    let mut record = Record {
+        offset: Offset(raw.offset()),
+        timestamp: raw.timestamp_ms(),
+        key: raw.key(),
+        value: raw.payload(),
+        headers: Headers::None,
+    };
+    let admit = |record: &Record<'_>, machine: &mut Machine| {
+        machine.admit(slot, record);
+        record.weight()
+    };
+    match raw.headers() {
+        Ok(headers) if headers.len() > 0 => {
+            // Few headers, the usual case, cost no allocation.
+            let mut few = [(&[][..], None); 16];
+            let many: Vec<_>;
+            let list = if headers.len() <= few.len() {
+                let count = headers.len();
+                for (place, header) in few.iter_mut().zip(headers) {
+                    *place = header;
+                }
+                &few[..count]
+            } else {
+                many = headers.collect();
+                &many[..]
+            };
+            record.headers = Headers::List(list);
+            admit(&record, machine)
+        }
+        Ok(_) => admit(&record, machine),
+        Err(error) => {
+            tracing::warn!(%error, offset = record.offset.0, "headers cannot be read; the record goes on without");
+            admit(&record, machine)
+        }
+    }
+}
+
+/// The client's answer in the machine's words.
+fn replies(reply: CommitReply) -> Vec<crate::machine::commit::Reply> {
+    let whole = reply.error;
+    reply
+        .partitions
+        .into_iter()
+        .map(|part| {
+            let name = TopicPartition { topic: part.topic.into(), partition: part.partition };
+            let result = match (whole, part.result) {
+                (Some(code), _) | (None, Err(code)) => Err(reason(code)),
+                (None, Ok(())) => Ok(()),
+            };
+            (name, result)
+        })
+        .collect()
+}
+
+fn reason(code: Code) -> Reason {
+    match code {
+        Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId | Code::StaleMemberEpoch => {
+            Reason::Rebalance
+        }
+        Code::FencedInstanceId | Code::FencedMemberEpoch => Reason::Fenced,
+        Code::OffsetMetadataTooLarge => Reason::MetadataTooLarge,
+        Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress | Code::NotCoordinator | Code::WaitingForCoordinator => {
+            Reason::Coordinator
+        }
+        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => Reason::Authorization,
+        Code::RequestTimedOut | Code::OperationTimedOut | Code::MessageTimedOut => Reason::Timeout,
+        _ => Reason::Other,
+    }
+}
+
+fn listed(partitions: &[TopicPartition]) -> String {
+    let mut names: Vec<_> = partitions.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.join(", ")
+}

@@ -1,0 +1,150 @@
+//! When and what to commit.
+//!
+//! A commit takes base offset and metadata of each changed partition as one snapshot. One commit is
+//! outstanding at a time, so an older one cannot land last; what changes meanwhile goes with the next.
+//! Committed means acknowledged by the broker.
+
+use std::time::Duration;
+
+use super::partition::{Phase, Slot};
+use super::{Effect, Machine};
+use crate::batch::TopicPartition;
+use crate::ids::{Epoch, Offset};
+use crate::time::Time;
+
+/// Why a commit failed: a closed set, the label values of `consumer_commit_failures_total`.
+pub const REASONS: [&str; 7] =
+    ["rebalance", "fenced", "metadata_too_large", "coordinator", "authorization", "timeout", "other"];
+
+/// Index into [`REASONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The group is rebalancing, or the member's generation is over.
+    Rebalance,
+    /// Another member with this static identity took over.
+    Fenced,
+    /// The broker refuses metadata of this size.
+    MetadataTooLarge,
+    /// No coordinator, or it is loading or moving.
+    Coordinator,
+    /// No permission for the group or the topic.
+    Authorization,
+    /// No answer in time.
+    Timeout,
+    /// Any other.
+    Other,
+}
+
+/// One partition of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which.
+    pub partition: TopicPartition,
+    /// The next offset to read: everything below is complete.
+    pub offset: Offset,
+    /// The completed records above it, encoded; empty: none.
+    pub metadata: String,
+}
+
+/// The broker's reply for one partition.
+pub type Reply = (TopicPartition, Result<(), Reason>);
+
+#[derive(Debug)]
+struct Pending {
+    slot: Slot,
+    epoch: Epoch,
+    entry: Entry,
+}
+
+/// State of the commits of a pipeline.
+#[derive(Debug, Default)]
+pub(super) struct Commits {
+    outstanding: Vec<Pending>,
+    /// When the next regular commit is due.
+    next: Time,
+    /// From when on partitions that are given back may commit: later than now only after a failure.
+    urgent: Time,
+}
+
+/// Bytes of one commit request, at most: one request becomes one batch of the broker's offsets topic.
+const REQUEST_BYTES: usize = 512 << 10;
+/// Bytes of a partition in a request besides its metadata, generously.
+const ENTRY_BYTES: usize = 320;
+/// After a failed commit of a partition that is being given back, the next try comes after this long.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+impl Machine {
+    /// When the next commit is due; `None` while one is outstanding or nothing changed.
+    pub(super) fn commit_due_at(&self) -> Option<Time> {
+        if !self.commits.outstanding.is_empty() {
+            return None;
+        }
+        let dirty = self.partitions.iter().filter(|(_, p)| p.dirty);
+        dirty.map(|(_, p)| if p.phase == Phase::Committing { self.commits.urgent } else { self.commits.next }).min()
+    }
+
+    /// True if nothing of these partitions waits for a commit or for its reply.
+    pub(super) fn is_committed(&self, slot: Slot, epoch: Epoch) -> bool {
+        let waiting = self.commits.outstanding.iter().any(|pending| pending.slot == slot && pending.epoch == epoch);
+        !waiting && !self.partition(slot, epoch).is_some_and(|partition| partition.dirty)
+    }
+
+    /// Commits what changed, if it is time: at each interval, and at once for partitions that are quiet and
+    /// about to be given back.
+    pub(super) fn commit_if_due(&mut self, now: Time) {
+        if !self.commits.outstanding.is_empty() {
+            return;
+        }
+        let due = now >= self.commits.next;
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for (index, partition) in &mut self.partitions {
+            let urgent = partition.phase == Phase::Committing && now >= self.commits.urgent;
+            if !partition.dirty || !(due || urgent) || bytes > REQUEST_BYTES - 2 * self.options.metadata_limit {
+                continue;
+            }
+            let snapshot = partition.progress.snapshot(&self.options.budget);
+            partition.truncated += snapshot.truncated;
+            partition.dirty = false;
+            bytes += snapshot.metadata.len() + ENTRY_BYTES;
+            let entry = Entry { partition: partition.name.clone(), offset: snapshot.offset, metadata: snapshot.metadata };
+            let slot = Slot(u32::try_from(index).expect("slots are 32-bit numbers"));
+            self.commits.outstanding.push(Pending { slot, epoch: partition.epoch, entry: entry.clone() });
+            entries.push(entry);
+        }
+        if due {
+            self.commits.next = now + self.options.commit_interval;
+        }
+        if !entries.is_empty() {
+            self.effects.push_back(Effect::Commit(entries));
+        }
+    }
+
+    /// The broker's reply to the outstanding commit. A partition that the reply does not name failed.
+    pub fn commit_replied(&mut self, replies: &[Reply], now: Time) {
+        for pending in std::mem::take(&mut self.commits.outstanding) {
+            let Some(partition) = self.partitions.get_mut(pending.slot.0 as usize).filter(|p| p.epoch == pending.epoch)
+            else {
+                continue;
+            };
+            let reply = replies.iter().find(|(name, _)| *name == pending.entry.partition);
+            match reply.map_or(Err(Reason::Other), |(_, result)| *result) {
+                Ok(()) => {
+                    partition.committed = Some(pending.entry.offset);
+                    partition.metadata_size = pending.entry.metadata.len();
+                }
+                Err(reason) => {
+                    partition.counters.commit_failures[reason as usize] += 1;
+                    partition.dirty = true;
+                    self.commits.urgent = now + RETRY_AFTER;
+                    tracing::warn!(
+                        partition = %pending.entry.partition,
+                        offset = pending.entry.offset.0,
+                        reason = REASONS[reason as usize],
+                        "commit failed; it is taken again"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What is seen of the machine from outside: read on a tick, never on the way of a record.
+
+use std::time::Duration;
+
+use super::partition::{Counters, Partition, Phase, Slot};
+use super::{Machine, tickets};
+use crate::batch::TopicPartition;
+use crate::ids::Offset;
+use crate::time::Time;
+
+/// One assigned partition as it stands.
+#[derive(Clone, Debug)]
+pub struct PartitionView {
+    /// Which.
+    pub name: TopicPartition,
+    /// Next offset to poll.
+    pub position: Offset,
+    /// Next committable offset: nothing below it is unfinished.
+    pub safe: Offset,
+    /// As the broker acknowledged it.
+    pub committed: Option<Offset>,
+    /// Records admitted or held, and not complete.
+    pub in_flight: usize,
+    /// Their weight in bytes.
+    pub bytes: usize,
+    /// Ranges of unfinished records that lie below a completed one.
+    pub gaps: usize,
+    /// Characters of metadata in the last commit written.
+    pub metadata_size: usize,
+    /// Completed records that the last commits could not name.
+    pub truncated: u64,
+    /// The client was told to fetch nothing for it.
+    pub paused: bool,
+    /// The partition is being given back.
+    pub ending: bool,
+    /// What holds the safe offset back, if something was dispatched and is not complete.
+    pub blocked: Option<Blocked>,
+    /// What happened in this assignment.
+    pub counters: Counters,
+}
+
+/// The oldest unfinished record.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    /// Which.
+    pub offset: Offset,
+    /// Time since it was first dispatched; `None`: it never was.
+    pub age: Option<Duration>,
+    /// Calls that it has had, the present one included.
+    pub attempts: u32,
+    /// What it waits for.
+    pub by: BlockedBy,
+    /// Why it failed last, if it did.
+    pub last_failure: Option<String>,
+}
+
+/// What an unfinished record waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockedBy {
+    /// A worker.
+    Queue,
+    /// Its call.
+    Handler,
+    /// The acknowledgement of its outputs.
+    Publish,
+    /// Its next attempt, in this long.
+    Backoff(Duration),
+    /// Room in the commit metadata.
+    Metadata,
+}
+
+impl Machine {
+    /// All assigned partitions.
+    pub fn partitions(&self, now: Time) -> impl Iterator<Item = PartitionView> {
+        self.partitions.iter().map(move |(index, partition)| PartitionView {
+            name: partition.name.clone(),
+            position: partition.progress.position(),
+            safe: partition.progress.safe(),
+            committed: partition.committed,
+            in_flight: partition.in_flight(),
+            bytes: partition.bytes,
+            gaps: partition.progress.gap_count(),
+            metadata_size: partition.metadata_size,
+            truncated: partition.truncated,
+            paused: partition.paused,
+            ending: partition.phase != Phase::Active,
+            blocked: self.blocked(Slot(index as u32), partition, now),
+            counters: partition.counters.clone(),
+        })
+    }
+
+    fn blocked(&self, slot: Slot, partition: &Partition, now: Time) -> Option<Blocked> {
+        let offset = match partition.progress.oldest_unfinished() {
+            Some(offset) => offset,
+            None => {
+                let held = partition.held.front()?;
+                return Some(Blocked {
+                    offset: held.offset(),
+                    age: None,
+                    attempts: 0,
+                    by: BlockedBy::Metadata,
+                    last_failure: None,
+                });
+            }
+        };
+        let last_failure = partition.last_failures.iter().find(|(known, _)| *known == offset);
+        let last_failure = last_failure.map(|(_, failure)| failure.to_string());
+        let blocked = |first: Option<Time>, attempts, by| Blocked {
+            offset,
+            age: first.map(|first| now.since(first)),
+            attempts,
+            by,
+            last_failure: last_failure.clone(),
+        };
+        if let Some(out) = self.tickets.find(slot, partition.epoch, offset) {
+            let by = match out.stage {
+                tickets::Stage::Running => BlockedBy::Handler,
+                tickets::Stage::Answered { .. } => BlockedBy::Publish,
+            };
+            return Some(blocked(Some(out.first_dispatch), out.attempts + 1, by));
+        }
+        let parked = partition.shards.iter().find_map(|shard| shard.find(offset));
+        Some(match parked {
+            Some((attempts, first, Some(due))) => blocked(first, attempts, BlockedBy::Backoff(due.since(now))),
+            Some((attempts, first, None)) => blocked(first, attempts, BlockedBy::Queue),
+            None => blocked(None, 0, BlockedBy::Queue),
+        })
+    }
+
+    /// Calls and answered calls that are out.
+    pub fn outstanding(&self) -> usize {
+        self.tickets.len()
+    }
+
+    /// Records that the next call may get.
+    pub fn batch_bound(&self) -> usize {
+        self.pacing.batch()
+    }
+
+    /// Dead letters that could not be published for good.
+    pub fn dead_letter_failures(&self) -> u64 {
+        self.dead_letter_failures
+    }
+
+    /// True once the pipeline is being stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+}

@@ -1,0 +1,204 @@
+//! The running host.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use super::load::{HandlerSource, LoadedHandler};
+use super::{StartError, options};
+use crate::config;
+use crate::inbox::Inbox;
+use crate::kafka::consumer::{Settings, Sleep};
+use crate::kafka::publisher::{Origin, Publisher};
+use crate::kafka::{self, Consumer, Deliveries, Event};
+use crate::machine::{Machine, Stopped};
+use crate::telemetry::{PipelineEntry, Registry};
+use crate::work::Work;
+use crate::worker::{Callee, Workers};
+
+/// What the thread that waits for the host is told.
+#[derive(Debug)]
+pub enum HostEvent {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// A pipeline is over.
+    Ended(Ended),
+}
+
+/// A pipeline that is over.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its name.
+    pub pipeline: String,
+    /// Why it could not go on; none: it was asked to stop.
+    pub failure: Option<String>,
+}
+
+/// Running pipelines on shared workers.
+///
+/// Dropping it stops everything: consumers drain, commit and leave, then the workers end.
+#[derive(Debug)]
+pub struct Host {
+    // In the order in which they have to end.
+    pipelines: Vec<Running>,
+    workers: Arc<Workers>,
+    registry: Arc<Registry>,
+    events: Sender<HostEvent>,
+    received: Receiver<HostEvent>,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: String,
+    inbox: Arc<Inbox<Event>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Host {
+    /// A host with `workers` workers and no pipeline.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn start(workers: usize, registry: Arc<Registry>) -> Result<Host, StartError> {
+        let (events, received) = channel();
+        let workers = Arc::new(Workers::start(workers).map_err(StartError::Thread)?);
+        Ok(Host { pipelines: Vec::new(), workers, registry, events, received })
+    }
+
+    /// A sender for events of others, such as signals.
+    pub fn events(&self) -> Sender<HostEvent> {
+        self.events.clone()
+    }
+
+    /// Starts one pipeline.
+    ///
+    /// # Errors
+    /// If the Kafka client refuses its configuration, or there are no threads.
+    pub fn add(
+        &mut self,
+        pipeline: &config::Pipeline,
+        host: &config::Host,
+        source: &HandlerSource,
+        handler: LoadedHandler,
+    ) -> Result<(), StartError> {
+        let refused = |reason: kafka::Error| StartError::Kafka { pipeline: pipeline.name.clone(), reason };
+        let digest = format!("sha256:{}", handler.module.digest());
+        let entry = Arc::new(PipelineEntry::new(
+            pipeline.name.clone(),
+            pipeline.group.clone(),
+            source.name(),
+            digest.clone(),
+            options::ordering_name(pipeline.ordering),
+            pipeline.input.clone(),
+        ));
+        let origin = Origin { group: pipeline.group.clone(), handler: handler.name.clone(), module_digest: digest };
+        let sleep = Sleep::default();
+        let inbox = Arc::new(Inbox::new(sleep.wake()));
+        let deliveries = Deliveries::new(sleep.wake());
+        let properties = pipeline.kafka.clone().into_properties();
+        let publisher = Publisher::start(
+            &properties,
+            pipeline.outputs.clone(),
+            pipeline.on_failure.dead_letter_topic.clone(),
+            deliveries.clone(),
+        );
+        let publisher = Arc::new(publisher.map_err(refused)?);
+        let workers = self.workers.count();
+        let callee = Arc::new(Callee {
+            id: self.pipelines.len(),
+            module: handler.module,
+            settings: handler.settings,
+            policy: options::policy(&pipeline.on_failure),
+            publisher: publisher.clone(),
+            origin: origin.clone(),
+            inbox: inbox.clone(),
+            executions: entry.executions.clone(),
+            warm: (pipeline.max_instances as usize).div_ceil(workers),
+        });
+        let settings = Settings {
+            properties,
+            input: pipeline.input.clone(),
+            group: pipeline.group.clone(),
+            start: options::start(pipeline.start),
+            on_offset_lost: options::on_offset_lost(pipeline.on_offset_lost),
+            origin,
+        };
+        let machine = Machine::new(options::machine(pipeline, workers, host.drain_timeout, fastrand::u64(..)));
+        let pool = self.workers.clone();
+        let dispatch = Box::new(move |work: Work| pool.submit(work, callee.clone()));
+        let shown = entry.clone();
+        let publish = Box::new(move |snapshot| shown.publish(snapshot));
+        let consumer =
+            Consumer::start(settings, machine, inbox.clone(), deliveries, publisher, dispatch, publish, sleep)
+                .map_err(refused)?;
+        let thread = self.spawn(&pipeline.name, consumer, entry.clone())?;
+        self.registry.add(entry);
+        self.pipelines.push(Running { name: pipeline.name.clone(), inbox, thread: Some(thread) });
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, consumer: Consumer, entry: Arc<PipelineEntry>) -> Result<JoinHandle<()>, StartError> {
+        let (events, name) = (self.events.clone(), name.to_owned());
+        std::thread::Builder::new()
+            .name(format!("consumer-{name}"))
+            .spawn(move || {
+                let over = Over { events, entry, name, failure: Some("its consumer thread panicked".to_owned()) };
+                let Stopped { failure } = consumer.run();
+                over.tell(failure);
+            })
+            .map_err(StartError::Thread)
+    }
+
+    /// The next event; none will come after the last pipeline ended and all senders are gone.
+    pub fn next_event(&self) -> Option<HostEvent> {
+        self.received.recv().ok()
+    }
+
+    /// Asks all pipelines to stop; a second time, to skip the drain.
+    pub fn stop(&self) {
+        for pipeline in &self.pipelines {
+            pipeline.inbox.push(Event::Stop);
+        }
+    }
+
+    /// Number of pipelines.
+    pub fn pipelines(&self) -> usize {
+        self.pipelines.len()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop();
+        for pipeline in &mut self.pipelines {
+            if let Some(thread) = pipeline.thread.take()
+                && thread.join().is_err()
+            {
+                tracing::error!(pipeline = pipeline.name, "its consumer thread panicked");
+            }
+        }
+    }
+}
+
+/// Tells that a pipeline is over, also when its thread panics.
+struct Over {
+    events: Sender<HostEvent>,
+    entry: Arc<PipelineEntry>,
+    name: String,
+    failure: Option<String>,
+}
+
+impl Over {
+    fn tell(mut self, failure: Option<String>) {
+        self.failure = failure;
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        let failure = self.failure.take();
+        self.entry.ended(failure.clone());
+        // Nobody listens any more only while the process ends.
+        let _ = self.events.send(HostEvent::Ended(Ended { pipeline: self.name.clone(), failure }));
+    }
+}

@@ -1,0 +1,142 @@
+//! From a file to a handler that is known to start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::StartError;
+use crate::cancel::Cancel;
+use crate::config;
+use crate::ids::Fuel;
+use crate::outcome::{Failure, Outcome};
+use crate::wasm::{
+    Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink, MemoryBudget, Module,
+    OutputLimits,
+};
+
+/// Where a handler's module comes from.
+#[derive(Clone, Debug)]
+pub enum HandlerSource {
+    /// A file.
+    File(PathBuf),
+    /// Bytes inside this program.
+    Embedded {
+        /// What to call it.
+        name: &'static str,
+        /// The module.
+        bytes: &'static [u8],
+    },
+}
+
+impl HandlerSource {
+    /// The handler's name: the file's, without its ending.
+    pub fn name(&self) -> String {
+        match self {
+            HandlerSource::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            HandlerSource::Embedded { name, .. } => (*name).to_owned(),
+        }
+    }
+
+    fn place(&self) -> String {
+        match self {
+            HandlerSource::File(path) => path.display().to_string(),
+            HandlerSource::Embedded { name, .. } => format!("{name} (built in)"),
+        }
+    }
+}
+
+/// A handler that was compiled, linked and started once for trial.
+#[derive(Debug)]
+pub struct LoadedHandler {
+    /// Its name.
+    pub name: String,
+    /// The module.
+    pub module: Module,
+    /// What its instances may take, and what they find around them.
+    pub settings: Arc<InstanceSettings>,
+}
+
+/// An engine with room for the instances of all pipelines.
+///
+/// # Errors
+/// If the machine cannot hold so many, or the cache cannot be used.
+pub fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
+    // Twice: those that are out, and those that workers keep warm. One more each for the trial.
+    let instances = config.pipelines.iter().map(|pipeline| 2 * pipeline.max_instances + 1).sum();
+    Ok(Engine::new(&EngineConfig {
+        stack: config.host.stack.as_usize(),
+        cache_dir: Some(config.host.data_dir.join("compiled")),
+        ..EngineConfig::new(instances)
+    })?)
+}
+
+/// Loads the handler of one pipeline and starts an instance of it for trial.
+///
+/// # Errors
+/// If it cannot be read, is refused, or does not start.
+pub fn load(
+    engine: &Engine,
+    source: &HandlerSource,
+    pipeline: &config::Pipeline,
+    host_memory: &Arc<MemoryBudget>,
+) -> Result<LoadedHandler, StartError> {
+    let name = pipeline.name.clone();
+    let read;
+    let bytes = match source {
+        HandlerSource::File(path) => {
+            read = std::fs::read(path).map_err(|error| StartError::HandlerFile {
+                pipeline: name.clone(),
+                path: source.place(),
+                reason: error.to_string(),
+            })?;
+            &read[..]
+        }
+        HandlerSource::Embedded { bytes, .. } => bytes,
+    };
+    let grants = Grants { log: pipeline.allow.log, config: pipeline.allow.config };
+    let module = Module::load(engine, bytes, grants).map_err(|reason| StartError::Module {
+        pipeline: name.clone(),
+        path: source.place(),
+        reason,
+    })?;
+    let settings = Arc::new(settings(pipeline, &source.name(), host_memory));
+    let handler = LoadedHandler { name: source.name(), module, settings };
+    handler.try_start().map_err(|reason| StartError::Trial { pipeline: name, path: source.place(), reason })?;
+    Ok(handler)
+}
+
+impl LoadedHandler {
+    fn try_start(&self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| Failure::of(Outcome::HostError, error.to_string()))?;
+        let never = Arc::new(Cancel::new());
+        runtime.block_on(Instance::start(&self.module, &self.settings, &never)).map(drop)
+    }
+}
+
+fn settings(pipeline: &config::Pipeline, handler: &str, host_memory: &Arc<MemoryBudget>) -> InstanceSettings {
+    let limits = &pipeline.limits;
+    let log = LogLimits {
+        record_bytes: limits.log_bytes_per_record.as_usize(),
+        second_bytes: limits.log_bytes_per_second.as_usize(),
+    };
+    InstanceSettings {
+        limits: InstanceLimits {
+            start_fuel: Fuel(limits.fuel),
+            start_deadline: limits.deadline,
+            memory: limits.memory.as_usize(),
+            host_calls: limits.host_calls,
+            output: OutputLimits {
+                records: limits.output_records as usize,
+                bytes: limits.output_bytes.as_usize(),
+                destinations: pipeline.outputs.len(),
+                failure_message: limits.failure_message.as_usize(),
+            },
+            log,
+        },
+        config: pipeline.config.clone().into_iter().collect(),
+        log: Arc::new(LogSink::new(pipeline.name.as_str().into(), handler.into(), log)),
+        memory: Arc::from([host_memory.clone()]),
+    }
+}

@@ -1,0 +1,76 @@
+//! The composition root: from a configuration to running pipelines, and back down in order.
+//!
+//! This is the only place that knows all parts. It owns every thread's join handle and the order in which
+//! they end: consumers first (each drains, commits and leaves its group), then workers, then HTTP.
+//!
+//! ```text
+//!                     ┌────────────── pipeline ──────────────┐
+//!   broker ──records──► consumer ──work──► workers (shared) ──┼─outputs─► producer ─► broker
+//!                     │    ▲  ▲ ▲            │                │              │
+//!                     │    │  │ └── reports ─┘                │              │
+//!                     │    │  └──── acknowledgements ◄────────┼── delivery ◄─┘
+//!                     │    └─────── positions ◄── lookup      │
+//!                     └──────│───────────────────────────────┘
+//!                            └─ snapshots ─► registry ─► HTTP
+//! ```
+
+mod host;
+mod load;
+mod options;
+mod signals;
+
+pub use host::{Ended, Host, HostEvent};
+pub use load::{HandlerSource, LoadedHandler, engine_for};
+pub use signals::forward_signals;
+
+/// Why the host did not start: the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A handler's file cannot be read.
+    #[error("pipeline {pipeline:?}: cannot read the handler {path}: {reason}")]
+    HandlerFile {
+        /// Whose.
+        pipeline: String,
+        /// As configured.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// A module is refused.
+    #[error("pipeline {pipeline:?}: the handler {path} is refused: {reason}")]
+    Module {
+        /// Whose.
+        pipeline: String,
+        /// Where it came from.
+        path: String,
+        /// Why.
+        reason: crate::wasm::LoadError,
+    },
+    /// An instance was made for trial, and that failed.
+    #[error("pipeline {pipeline:?}: the handler {path} does not start: {reason}")]
+    Trial {
+        /// Whose.
+        pipeline: String,
+        /// Where it came from.
+        path: String,
+        /// Why.
+        reason: crate::outcome::Failure,
+    },
+    /// The sandbox cannot be set up.
+    #[error(transparent)]
+    Engine(#[from] crate::wasm::EngineError),
+    /// The Kafka side.
+    #[error("pipeline {pipeline:?}: {reason}")]
+    Kafka {
+        /// Whose.
+        pipeline: String,
+        /// Why.
+        reason: crate::kafka::Error,
+    },
+    /// The HTTP side.
+    #[error(transparent)]
+    Http(#[from] crate::http::Error),
+    /// The operating system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}

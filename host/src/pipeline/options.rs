@@ -1,0 +1,90 @@
+//! A pipeline's configuration in the words of the parts that it configures.
+
+use std::time::Duration;
+
+use crate::config;
+use crate::dispatch::pacing::{Allowance, Bounds as CallBounds};
+use crate::dispatch::{FailurePolicy, Ordering, Then};
+use crate::ids::Fuel;
+use crate::kafka::consumer::{OnOffsetLost, Start};
+use crate::machine::{self, InFlight};
+use crate::progress::Budget;
+
+/// Shards of a partition for each worker: enough that no worker waits while keys are spread unevenly.
+const SHARDS_PER_WORKER: usize = 4;
+/// Lanes out for each worker: one that runs, one that is next.
+const LANES_PER_WORKER: usize = 2;
+/// For interrupted calls to end: a few ticks of the epoch.
+const INTERRUPT: Duration = Duration::from_millis(500);
+/// For the last commit to be acknowledged.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// What the machine of a pipeline is told.
+pub(super) fn machine(pipeline: &config::Pipeline, workers: usize, drain: Duration, seed: u64) -> machine::Options {
+    let lanes = workers * LANES_PER_WORKER;
+    machine::Options {
+        ordering: match pipeline.ordering {
+            config::Ordering::Key => Ordering::Key,
+            config::Ordering::Partition => Ordering::Partition,
+            config::Ordering::Unordered => Ordering::Unordered,
+        },
+        shards: (workers * SHARDS_PER_WORKER).next_power_of_two(),
+        lanes,
+        calls: (pipeline.max_instances as usize).saturating_sub(lanes).max(1),
+        pacing: CallBounds {
+            records: pipeline.batch.records as usize,
+            bytes: pipeline.batch.bytes.as_usize(),
+            time: pipeline.batch.time,
+            single: Allowance { fuel: Fuel(pipeline.limits.fuel), deadline: pipeline.limits.deadline },
+        },
+        in_flight: InFlight {
+            records: pipeline.in_flight.records as usize,
+            bytes: pipeline.in_flight.bytes.as_usize(),
+        },
+        commit_interval: pipeline.commit_interval,
+        budget: Budget::new(pipeline.metadata_limit as usize, pipeline.on_metadata_full == config::OnMetadataFull::Truncate),
+        metadata_limit: pipeline.metadata_limit as usize,
+        give_back: machine::Bounds { drain, interrupt: INTERRUPT, commit: LAST_COMMIT },
+        dead_letters: pipeline.on_failure.then == config::Then::DeadLetter,
+        seed,
+    }
+}
+
+/// What follows a failure.
+pub(super) fn policy(on_failure: &config::OnFailure) -> FailurePolicy {
+    FailurePolicy {
+        retries: on_failure.retries,
+        retry_for: on_failure.retry_for,
+        first_backoff: on_failure.backoff.first,
+        max_backoff: on_failure.backoff.max,
+        then: match on_failure.then {
+            config::Then::DeadLetter => Then::DeadLetter,
+            config::Then::Skip => Then::Skip,
+            config::Then::Halt => Then::Halt,
+        },
+    }
+}
+
+pub(super) fn start(start: config::Start) -> Start {
+    match start {
+        config::Start::Earliest => Start::Earliest,
+        config::Start::Latest => Start::Latest,
+    }
+}
+
+pub(super) fn on_offset_lost(what: config::OnOffsetLost) -> OnOffsetLost {
+    match what {
+        config::OnOffsetLost::Halt => OnOffsetLost::Halt,
+        config::OnOffsetLost::Earliest => OnOffsetLost::Resume(Start::Earliest),
+        config::OnOffsetLost::Latest => OnOffsetLost::Resume(Start::Latest),
+    }
+}
+
+/// The ordering's name in the status.
+pub(super) fn ordering_name(ordering: config::Ordering) -> &'static str {
+    match ordering {
+        config::Ordering::Key => "key",
+        config::Ordering::Partition => "partition",
+        config::Ordering::Unordered => "unordered",
+    }
+}

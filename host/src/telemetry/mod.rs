@@ -1,0 +1,23 @@
+//! What is seen from outside.
+//!
+//! Owners keep plain counters: the machine of each pipeline its own, the workers those of their calls. On a
+//! tick the consumer thread builds a [`snapshot::PipelineSnapshot`] and puts it here; Prometheus, the JSON
+//! API and the command line read snapshots and nothing else, so they agree, and no reader slows a record.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `snapshot.rs` | the snapshot, and how it is built from a machine |
+//! | `registry.rs` | the newest snapshot of every pipeline |
+//! | `executions.rs` | counters of calls, kept by the workers |
+//! | `histogram.rs` | fixed buckets |
+//! | `exposition.rs` | the Prometheus text: the only place that names `prometheus` |
+
+pub mod executions;
+pub mod exposition;
+mod histogram;
+pub mod registry;
+pub mod snapshot;
+
+pub use executions::{Execution, Executions};
+pub use histogram::Histogram;
+pub use registry::{PipelineEntry, PipelineState, Registry};

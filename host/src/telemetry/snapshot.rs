@@ -1,0 +1,179 @@
+//! The snapshot: what a pipeline looked like at one moment, as plain data.
+
+use serde::Serialize;
+
+use super::Histogram;
+use crate::batch::TopicPartition;
+use crate::machine::{self, BlockedBy, Machine, PartitionView};
+use crate::time::Time;
+
+/// One pipeline's Kafka side.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PipelineSnapshot {
+    /// All assigned partitions.
+    pub partitions: Vec<PartitionSnapshot>,
+    /// Records that wait in each shard.
+    pub shards: Vec<ShardDepth>,
+    /// Topics of which records are held back.
+    pub backpressure: Vec<String>,
+    /// Calls, and answered calls that wait for acknowledgements.
+    pub outstanding: usize,
+    /// Records that the next call may get.
+    pub batch_bound: usize,
+    /// Dead letters that were refused for good.
+    pub dead_letter_failures: u64,
+    /// Why the broker cannot be used at the moment.
+    pub trouble: Option<String>,
+    /// The pipeline is being stopped.
+    pub stopping: bool,
+    /// The group gave this host its part, which may be no partition at all.
+    pub joined: bool,
+}
+
+/// Records that wait in one shard.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShardDepth {
+    /// Topic of its partition.
+    pub topic: String,
+    /// Index among this host's shards of the pipeline: bounded by the most partitions ever held at once.
+    pub shard: u32,
+    /// Admitted and not in a call.
+    pub queued: usize,
+}
+
+/// One assigned partition.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartitionSnapshot {
+    /// Topic.
+    pub topic: String,
+    /// Number.
+    pub partition: i32,
+    /// Next offset to poll.
+    pub position: i64,
+    /// Next committable offset.
+    pub safe_offset: i64,
+    /// As the broker acknowledged it; none: nothing yet.
+    pub committed_offset: Option<i64>,
+    /// The broker's; none: not known yet.
+    pub high_watermark: Option<i64>,
+    /// Start of the first open transaction upstream, or the high watermark.
+    pub last_stable_offset: Option<i64>,
+    /// High watermark minus safe offset; 0 while the high watermark is not known.
+    pub lag: i64,
+    /// Records admitted and not complete.
+    pub in_flight: usize,
+    /// Their weight.
+    pub in_flight_bytes: usize,
+    /// Ranges of unfinished records below a completed one.
+    pub gaps: usize,
+    /// Characters of metadata in the last commit written.
+    pub metadata_size: usize,
+    /// Completed records that commits could not name.
+    pub metadata_truncated: u64,
+    /// Nothing is fetched for it.
+    pub paused: bool,
+    /// It is being given back.
+    pub ending: bool,
+    /// What holds the safe offset back.
+    pub blocked_by: Option<BlockedSnapshot>,
+    /// Completed by the handler.
+    pub succeeded: u64,
+    /// Dead-lettered or skipped.
+    pub failed: u64,
+    /// Commits that failed, in the order of `machine::commit::REASONS`.
+    pub commit_failures: [u64; machine::commit::REASONS.len()],
+    /// From first dispatch to completion.
+    #[serde(skip)]
+    pub latency: Histogram,
+}
+
+/// The oldest unfinished record.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlockedSnapshot {
+    /// Which.
+    pub offset: i64,
+    /// Since its first dispatch; none: it waits for that.
+    pub age_seconds: Option<f64>,
+    /// Calls that it has had, the present one included.
+    pub attempts: u32,
+    /// What it waits for: `queue`, `handler`, `publish`, `backoff`, `metadata`.
+    pub waits_for: &'static str,
+    /// Until its next attempt.
+    pub retry_in_seconds: Option<f64>,
+    /// Why it failed last.
+    pub last_failure: Option<String>,
+}
+
+/// Where a partition ends, as far as known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    /// High watermark.
+    pub high: Option<i64>,
+    /// Last stable offset.
+    pub stable: Option<i64>,
+}
+
+/// Builds the snapshot of a machine.
+pub fn of_machine(machine: &Machine, now: Time, ends: impl Fn(&TopicPartition) -> Ends) -> PipelineSnapshot {
+    let partitions: Vec<_> = machine.partitions(now).map(|view| partition(&ends, view)).collect();
+    let mut backpressure: Vec<_> = partitions.iter().map(|p: &PartitionSnapshot| p.topic.clone()).collect();
+    backpressure.sort_unstable();
+    backpressure.dedup();
+    backpressure.retain(|topic| machine.is_backpressured(topic));
+    let shards = machine.queue_depths();
+    PipelineSnapshot {
+        partitions,
+        shards: shards.map(|(topic, shard, queued)| ShardDepth { topic: topic.to_owned(), shard, queued }).collect(),
+        backpressure,
+        outstanding: machine.outstanding(),
+        batch_bound: machine.batch_bound(),
+        dead_letter_failures: machine.dead_letter_failures(),
+        trouble: None,
+        stopping: machine.is_stopping(),
+        joined: false,
+    }
+}
+
+fn partition(ends: &impl Fn(&TopicPartition) -> Ends, view: PartitionView) -> PartitionSnapshot {
+    let Ends { high, stable } = ends(&view.name);
+    // The client's cache may lie behind what was polled.
+    let high = high.map(|high| high.max(view.position.0));
+    PartitionSnapshot {
+        topic: view.name.topic.to_string(),
+        partition: view.name.partition,
+        position: view.position.0,
+        safe_offset: view.safe.0,
+        committed_offset: view.committed.map(|offset| offset.0),
+        high_watermark: high,
+        last_stable_offset: stable,
+        lag: high.map_or(0, |high| (high - view.safe.0).max(0)),
+        in_flight: view.in_flight,
+        in_flight_bytes: view.bytes,
+        gaps: view.gaps,
+        metadata_size: view.metadata_size,
+        metadata_truncated: view.truncated,
+        paused: view.paused,
+        ending: view.ending,
+        blocked_by: view.blocked.map(|blocked| BlockedSnapshot {
+            offset: blocked.offset.0,
+            age_seconds: blocked.age.map(|age| age.as_secs_f64()),
+            attempts: blocked.attempts,
+            waits_for: match blocked.by {
+                BlockedBy::Queue => "queue",
+                BlockedBy::Handler => "handler",
+                BlockedBy::Publish => "publish",
+                BlockedBy::Backoff(_) => "backoff",
+                BlockedBy::Metadata => "metadata",
+            },
+            retry_in_seconds: match blocked.by {
+                BlockedBy::Backoff(left) => Some(left.as_secs_f64()),
+                _ => None,
+            },
+            last_failure: blocked.last_failure,
+        }),
+        succeeded: view.counters.succeeded,
+        failed: view.counters.failed,
+        commit_failures: view.counters.commit_failures,
+        latency: view.counters.latency,
+    }
+}

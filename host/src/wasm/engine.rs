@@ -1,0 +1,244 @@
+//! The sandbox's engine: one for the host, shared by all pipelines and workers.
+//!
+//! It fixes what every guest is compiled with (fuel and epoch checks, an explicit list of Wasm features), owns
+//! the pool that instances come from, the cache of compiled code, and the thread that advances the epoch.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wasmtime::{
+    Cache, CacheConfig, Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails, WasmFeatures,
+};
+
+use super::ticker::Ticker;
+
+/// Linear memories that a component may have: one, or two where components were composed.
+const MEMORIES: u32 = 2;
+/// Elements of each table: Python and JavaScript bring tens of thousands.
+const TABLE_ELEMENTS: usize = 100_000;
+/// Address space of one memory: 4 GiB that the guest can name and a guard behind it, so that compiled code
+/// needs no bounds checks.
+const MEMORY_RESERVATION: u64 = 4 << 30;
+const MEMORY_GUARD: u64 = 32 << 20;
+/// Stack for host functions, below the guest's own.
+const HOST_STACK: usize = 512 << 10;
+/// Stack that a slot of the pool keeps resident: what a Rust handler uses, cleared when its instance ends.
+const STACK_RESIDENT: usize = 32 << 10;
+/// Linear memory that a slot of the pool keeps resident and clears itself, which is faster than the kernel.
+const MEMORY_RESIDENT: usize = 64 << 10;
+/// Memory mappings of one pooled instance, measured; and what the rest of the host may need.
+const MAPPINGS: u64 = 4;
+const MAPPINGS_ELSEWHERE: u64 = 2_000;
+/// Addresses that a process of a 64-bit Linux has, less some for everything else.
+const ADDRESS_SPACE: u64 = (128 << 40) - (4 << 40);
+
+/// What an engine is made for.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Live instances, the sum over all pipelines.
+    pub instances: u32,
+    /// Core instances, and tables, of each: 4 do for Rust, C and TinyGo, Python takes 16.
+    pub core_instances: u32,
+    /// Bytes of stack that a guest may use.
+    pub stack: usize,
+    /// Where compiled code is kept; made, readable by this user only, if it does not exist. `None`: modules
+    /// are compiled each time they are loaded.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl EngineConfig {
+    /// Settings for `instances` instances: stacks of 1 MiB, no cache.
+    pub fn new(instances: u32) -> Self {
+        EngineConfig { instances, core_instances: 4, stack: 1 << 20, cache_dir: None }
+    }
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum EngineError {
+    #[error(
+        "{instances} instances need {needed} memory mappings, but `vm.max_map_count` is {allowed}: lower \
+         `max_instances`, or raise it with `sysctl -w vm.max_map_count={needed}`"
+    )]
+    Mappings { instances: u32, needed: u64, allowed: u64 },
+    #[error(
+        "{instances} instances need {needed} GiB of address space, but this process has {allowed} GiB: lower \
+         `max_instances`, or lift the limit (`ulimit -v`)"
+    )]
+    AddressSpace { instances: u32, needed: u64, allowed: u64 },
+    #[error("the cache of compiled code at {} cannot be used: {reason}", path.display())]
+    Cache { path: PathBuf, reason: String },
+    #[error("the engine of the sandbox cannot be made: {0}")]
+    Engine(String),
+}
+
+/// A handle to the engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    engine: wasmtime::Engine,
+    cache: Option<Cache>,
+    _ticker: Ticker,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Reserves the pool, opens the cache and starts the epoch.
+    ///
+    /// # Errors
+    /// If the machine cannot hold so many instances, or the cache's folder cannot be trusted.
+    pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        check_machine(config)?;
+        let cache = config.cache_dir.as_deref().map(open_cache).transpose()?;
+        let engine = wasmtime::Engine::new(&settings(config, cache.clone()))
+            .map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+        let ticker = Ticker::start(engine.clone()).map_err(|error| EngineError::Engine(error.to_string()))?;
+        Ok(Engine(Arc::new(Inner { engine, cache, _ticker: ticker })))
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.engine
+    }
+
+    /// Modules that came out of the cache, and modules that had to be compiled, since the engine was made.
+    pub fn cache_use(&self) -> (usize, usize) {
+        self.0.cache.as_ref().map_or((0, 0), |cache| (cache.cache_hits(), cache.cache_misses()))
+    }
+}
+
+/// The Wasm features that are on; every other is off, also those that wasmtime learns later.
+///
+/// This is what Rust, C and TinyGo emit by default and what Python and JavaScript runtimes are built with.
+/// Relaxed SIMD stays off because its results differ between machines; threads, exceptions, garbage
+/// collection, tail calls and 64-bit memories because no supported tool chain needs them.
+pub(crate) fn features() -> WasmFeatures {
+    WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::CALL_INDIRECT_OVERLONG
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::BULK_MEMORY_OPT
+        | WasmFeatures::SIMD
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::FLOATS
+        | WasmFeatures::COMPONENT_MODEL
+}
+
+fn settings(config: &EngineConfig, cache: Option<Cache>) -> Config {
+    let mut settings = Config::new();
+    settings
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(features(), true)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(config.stack)
+        .async_stack_size(config.stack + HOST_STACK)
+        // Clears stacks between instances: one guest's secrets never lie under another.
+        .async_stack_zeroing(true)
+        .concurrency_support(false)
+        .cranelift_opt_level(OptLevel::Speed)
+        // Debug information of guests is read at every trap: slow, and theirs to choose.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(8))
+        .memory_reservation(MEMORY_RESERVATION)
+        .memory_guard_size(MEMORY_GUARD)
+        .memory_may_move(false)
+        .cache(cache)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    settings
+}
+
+fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
+    let (instances, core_instances) = (config.instances, config.core_instances);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(core_instances))
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .total_tables(instances.saturating_mul(core_instances))
+        .total_stacks(instances)
+        .max_core_instances_per_component(core_instances)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(core_instances)
+        .max_tables_per_module(core_instances)
+        .table_elements(TABLE_ELEMENTS)
+        .async_stack_keep_resident(STACK_RESIDENT)
+        .linear_memory_keep_resident(MEMORY_RESIDENT)
+        .table_keep_resident(4 << 10);
+    pool
+}
+
+/// Compares what the pool will need with what the machine allows: else a mapping fails much later, in the
+/// middle of traffic.
+fn check_machine(config: &EngineConfig) -> Result<(), EngineError> {
+    let instances = config.instances;
+    let needed = u64::from(instances) * MAPPINGS + MAPPINGS_ELSEWHERE;
+    if let Some(allowed) = read_number("/proc/sys/vm/max_map_count").filter(|&allowed| needed > allowed) {
+        return Err(EngineError::Mappings { instances, needed, allowed });
+    }
+    let needed = u64::from(instances) * u64::from(MEMORIES) * (MEMORY_RESERVATION + MEMORY_GUARD);
+    let allowed = address_space_limit().unwrap_or(u64::MAX).min(ADDRESS_SPACE);
+    if needed > allowed {
+        let (needed, allowed) = (needed >> 30, allowed >> 30);
+        return Err(EngineError::AddressSpace { instances, needed, allowed });
+    }
+    Ok(())
+}
+
+fn read_number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The soft limit of this process's address space; `None`: no limit, or not a Linux.
+fn address_space_limit() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+/// Opens the folder of compiled code. Loading compiled code is running it, so nobody else may write there.
+fn open_cache(path: &Path) -> Result<Cache, EngineError> {
+    let failed = |reason: String| EngineError::Cache { path: path.to_owned(), reason };
+    let path = prepare_private(path).map_err(|error| failed(error.to_string()))?;
+    let mut config = CacheConfig::new();
+    config.with_directory(path);
+    Cache::new(config).map_err(|error| failed(format!("{error:#}")))
+}
+
+/// Makes the folder if need be, and checks that it belongs to this user alone.
+#[cfg(unix)]
+fn prepare_private(path: &Path) -> std::io::Result<PathBuf> {
+    use std::io::Error;
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let path = path.canonicalize()?;
+    let folder = fs::metadata(&path)?;
+    // The owner of a process's own entry is its effective user.
+    let ours = fs::metadata("/proc/self").map_or(folder.uid(), |this| this.uid());
+    if folder.uid() != ours {
+        return Err(Error::other(format!("it belongs to user {}, not to this one", folder.uid())));
+    }
+    if folder.mode() & 0o022 != 0 {
+        let mode = folder.mode() & 0o777;
+        return Err(Error::other(format!("others may write there (mode {mode:o}); run `chmod go-w`")));
+    }
+    Ok(path)
+}
+
+#[cfg(not(unix))]
+fn prepare_private(path: &Path) -> std::io::Result<PathBuf> {
+    fs::create_dir_all(path)?;
+    path.canonicalize()
+}

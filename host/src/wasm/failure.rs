@@ -1,0 +1,119 @@
+//! What an error of the sandbox means for the record that was being handled.
+//!
+//! Guest failures are data: everything that can go wrong in a call ends as a [`Failure`] with one of the
+//! outcomes that metrics, dead letters and the API share. Names in traps and words on standard error were
+//! chosen by the guest, so messages are cut and escaped here, and carry few frames.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::limits::Denied;
+use super::text;
+use crate::outcome::{Failure, Outcome};
+
+/// Frames of a trap that a message shows.
+const FRAMES: usize = 6;
+
+/// Why the host ended a call. Raised as an error from within the guest, or returned by the meter while the
+/// guest waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error("still running after {0:?}")]
+    Deadline(Duration),
+    #[error("the assignment ended")]
+    Revoked,
+    #[error("more than {0} calls of host functions")]
+    HostCalls(u32),
+}
+
+impl Stop {
+    const fn outcome(self) -> Outcome {
+        match self {
+            Stop::Deadline(_) => Outcome::Deadline,
+            Stop::Revoked => Outcome::Revoked,
+            Stop::HostCalls(_) => Outcome::HostError,
+        }
+    }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Failure {
+        Failure::of(stop.outcome(), stop.to_string())
+    }
+}
+
+/// What else is known when a call ends in an error.
+pub(crate) struct Circumstances<'a> {
+    /// Whether a growth was denied during the call.
+    pub(crate) denied: Option<Denied>,
+    /// What the guest last wrote to standard error: a panic says there why. Escaped.
+    pub(crate) last_words: &'a str,
+    /// Bytes of the message.
+    pub(crate) message_bytes: usize,
+}
+
+/// The failure that `error`, from a call of a guest, stands for.
+pub(crate) fn classify(error: &wasmtime::Error, circumstances: &Circumstances<'_>) -> Failure {
+    let outcome = outcome(error, circumstances.denied);
+    Failure::of(outcome, describe(outcome, error, circumstances))
+}
+
+fn outcome(error: &wasmtime::Error, denied: Option<Denied>) -> Outcome {
+    if let Some(stop) = error.downcast_ref::<Stop>() {
+        return stop.outcome();
+    }
+    if error.is::<PoolConcurrencyLimitError>() || denied == Some(Denied::Budget) {
+        return Outcome::HostError;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => Outcome::OutOfFuel,
+        Some(_) if denied.is_some() => Outcome::MemoryLimit,
+        Some(_) => Outcome::Trap,
+        None if error.is::<I32Exit>() => Outcome::Trap,
+        // An error that passed through the guest's frames came out of a host function; one that did not comes
+        // from lifting what the guest returned.
+        None if error.is::<WasmBacktrace>() => Outcome::HostError,
+        None => Outcome::InvalidOutput,
+    }
+}
+
+fn describe(outcome: Outcome, error: &wasmtime::Error, circumstances: &Circumstances<'_>) -> String {
+    let mut message = String::new();
+    match (outcome, circumstances.denied) {
+        (Outcome::MemoryLimit, _) => message.push_str("memory could not grow past its limit: "),
+        (Outcome::HostError, Some(Denied::Budget)) => {
+            message.push_str("the memory that instances share is used up: ");
+        }
+        _ => {}
+    }
+    match error.downcast_ref::<I32Exit>() {
+        Some(exit) => drop(write!(message, "the guest exited with status {}", exit.0)),
+        None => drop(write!(message, "{}", error.root_cause())),
+    }
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        frames(&mut message, backtrace);
+    }
+    if !circumstances.last_words.is_empty() {
+        message.push_str("; stderr: ");
+        message.push_str(circumstances.last_words);
+    }
+    text::clean(&message, circumstances.message_bytes)
+}
+
+/// Appends the innermost functions of `backtrace`.
+fn frames(message: &mut String, backtrace: &WasmBacktrace) {
+    // The backtrace's own text demangles names: a headline, then `index: offset - module!function` per line.
+    let shown = backtrace.to_string();
+    let names = shown
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(" - "))
+        .map(|(_, name)| name.trim().trim_start_matches("<unknown>!"));
+    for (index, name) in names.take(FRAMES).enumerate() {
+        message.push_str(if index == 0 { "; in " } else { " < " });
+        message.push_str(text::head(name, 100));
+    }
+}

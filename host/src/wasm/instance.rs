@@ -1,0 +1,210 @@
+//! Instances: live sandboxes, and the calls that are made of them.
+//!
+//! A worker starts an instance, calls it with one batch after the other, and owns it in between. A call takes
+//! the instance and gives it back only with an answer that kept all rules, so that whatever goes wrong (an
+//! error, a refused answer, a future that is dropped) costs the instance: nobody knows what state it is in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Store;
+
+use super::answer::{Answer, RawAnswer, check};
+use super::bindings::{self, Handler};
+use super::failure::{Circumstances, classify};
+use super::limits::{InstanceLimits, MemoryBudget};
+use super::log::LogSink;
+use super::meter::{Meter, Spent};
+use super::module::Module;
+use super::state::State;
+use super::text;
+use super::wasi::HANDLES;
+use crate::batch::{Batch, TopicPartition};
+use crate::cancel::Cancel;
+use crate::ids::Fuel;
+use crate::outcome::{Failure, Outcome};
+
+/// What all instances of one pipeline and generation are made with.
+#[derive(Clone, Debug)]
+pub struct InstanceSettings {
+    /// What each may take.
+    pub limits: InstanceLimits,
+    /// The pipeline's `config` table.
+    pub config: Vec<(String, String)>,
+    /// Where their lines go.
+    pub log: Arc<LogSink>,
+    /// Memory that they share with others: the pipeline's, the host's.
+    pub memory: Arc<[Arc<MemoryBudget>]>,
+}
+
+/// What one call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget<'a> {
+    /// Instructions, more or less, of the guest.
+    pub fuel: Fuel,
+    /// Computing plus waiting on the host. Waiting for a turn does not count.
+    pub deadline: Duration,
+    /// Ends the call from another thread.
+    pub cancel: &'a Arc<Cancel>,
+}
+
+/// How a call ended, and what it took.
+#[derive(Debug)]
+pub struct Call {
+    /// The instance, for the next call, and its answer; or why there is neither.
+    pub result: Result<(Instance, Answer), Failure>,
+    /// Fuel that was used.
+    pub fuel: Fuel,
+    /// Time on a core.
+    pub polled: Duration,
+    /// Time waiting on the host.
+    pub waited: Duration,
+    /// Calls of host functions.
+    pub host_calls: u32,
+    /// Bytes of memories and tables that the instance holds, or held; they never shrink.
+    pub memory: usize,
+}
+
+/// A live sandbox.
+///
+/// Invariant: no call runs in it and none has failed.
+pub struct Instance {
+    store: Store<State>,
+    handler: Handler,
+    meter: Arc<Meter>,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("memory", &self.memory()).finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    /// Makes an instance of `module` and calls its `start`, both under the limits of `settings`.
+    ///
+    /// Runs on the worker's runtime, which needs a timer.
+    ///
+    /// # Errors
+    /// [`Outcome::InitializationFailed`] with the reason; [`Outcome::Revoked`] if `cancel` was set;
+    /// [`Outcome::HostError`] if the pool or the shared memory has no room.
+    pub async fn start(
+        module: &Module,
+        settings: &Arc<InstanceSettings>,
+        cancel: &Arc<Cancel>,
+    ) -> Result<Self, Failure> {
+        let limits = &settings.limits;
+        let budget = Budget { fuel: limits.start_fuel, deadline: limits.start_deadline, cancel };
+        let meter = Arc::new(Meter::new());
+        let state = State::new(Arc::clone(settings), Arc::clone(&meter), &budget);
+        let mut store = Store::new(module.engine().wasmtime(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_callback(State::on_tick);
+        store.call_hook(State::on_call);
+        store.set_max_component_handles(HANDLES);
+        begin(&mut store, 1, &budget);
+        let (result, _) = meter
+            .run(budget.deadline, cancel, async {
+                let handler = module.pre().instantiate_async(&mut store).await?;
+                let config: Vec<_> =
+                    settings.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+                let started = handler.sandmill_handler_process().call_start(&mut store, &config).await?;
+                wasmtime::Result::Ok((handler, started))
+            })
+            .await;
+        let failure = match result {
+            Ok(Ok((handler, Ok(())))) => {
+                write_lines(&mut store);
+                return Ok(Instance { store, handler, meter });
+            }
+            Ok(Ok((_, Err(reason)))) => Failure::of(
+                Outcome::InitializationFailed,
+                text::clean(&format!("`start` failed: {reason}"), limits.output.failure_message),
+            ),
+            Ok(Err(error)) => initialization(failure(&store, &error)),
+            Err(stop) => initialization(stop.into()),
+        };
+        if failure.outcome != Outcome::Revoked {
+            write_lines(&mut store);
+        }
+        Err(failure)
+    }
+
+    /// Bytes of memories and tables that it holds; they never shrink.
+    pub fn memory(&self) -> usize {
+        self.store.data().limiter.bytes()
+    }
+
+    /// Calls `handle` with `batch`, whose records come from `origin`.
+    ///
+    /// Lines that the handler wrote are logged if its answer is accepted, or if the call was of one record:
+    /// else the records run again and write them again.
+    pub async fn call(mut self, origin: &TopicPartition, batch: &Batch, budget: Budget<'_>) -> Call {
+        let store = &mut self.store;
+        begin(store, batch.len(), &budget);
+        let (result, spent) = self
+            .meter
+            .run(
+                budget.deadline,
+                budget.cancel,
+                self.handler
+                    .sandmill_handler_process()
+                    .call_handle(&mut *store, bindings::lower(origin, batch)),
+            )
+            .await;
+        let left = store.get_fuel().expect("the engine is made with fuel");
+        let fuel = Fuel(budget.fuel.0.saturating_sub(left));
+        let (host_calls, memory) = (store.data().host_calls(), store.data().limiter.bytes());
+        let checked = match result {
+            Ok(Ok(answer)) => {
+                let limits = &store.data().settings.limits.output;
+                check(batch, RawAnswer::from(answer), limits).map_err(Failure::from)
+            }
+            Ok(Err(error)) => Err(failure(store, &error)),
+            Err(stop) => Err(Failure::from(stop)),
+        };
+        let result = match checked {
+            Ok(answer) => {
+                write_lines(store);
+                Ok((self, answer))
+            }
+            Err(failure) => {
+                if batch.len() == 1 && failure.outcome != Outcome::Revoked {
+                    write_lines(store);
+                }
+                Err(failure)
+            }
+        };
+        let Spent { polled, waited } = spent;
+        Call { result, fuel, polled, waited, host_calls, memory }
+    }
+}
+
+/// Sets everything that is set again before each call of `records` records.
+fn begin(store: &mut Store<State>, records: usize, budget: &Budget<'_>) {
+    store.set_fuel(budget.fuel.0).expect("the engine is made with fuel");
+    store.set_epoch_deadline(1);
+    let lift_bytes = store.data().settings.limits.lift_bytes(records);
+    store.set_hostcall_fuel(lift_bytes);
+    store.data_mut().begin_call(records, budget);
+}
+
+fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
+    let state = store.data();
+    let last_words = state.lines.lock().last_words();
+    let message_bytes = state.settings.limits.output.failure_message;
+    classify(error, &Circumstances { denied: state.limiter.denied(), last_words: &last_words, message_bytes })
+}
+
+/// What a failure during instantiation or `start` is called.
+fn initialization(failure: Failure) -> Failure {
+    match failure.outcome {
+        Outcome::Revoked | Outcome::HostError => failure,
+        outcome => Failure::of(Outcome::InitializationFailed, format!("{outcome}: {}", failure.message)),
+    }
+}
+
+fn write_lines(store: &mut Store<State>) {
+    let state = store.data_mut();
+    state.settings.log.write(&mut state.lines.lock());
+}

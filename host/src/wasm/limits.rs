@@ -1,0 +1,251 @@
+//! What an instance may take, and the limiter that holds it to its memory.
+//!
+//! The sandbox asks the limiter before every growth of a memory or table, on the worker's thread, from within
+//! the guest. wasmtime's own limits count each memory alone, so a component with ten memories would get ten
+//! times its share; this limiter sums memories and tables of a store and charges the sum to budgets that
+//! instances share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use super::OutputLimits;
+use super::log::LogLimits;
+use crate::ids::Fuel;
+
+/// Bytes that one element of a table takes in the host.
+const TABLE_ELEMENT: usize = size_of::<usize>();
+
+/// What each instance of a pipeline may take. Fuel and deadline of calls are not here: every call brings its
+/// own (see [`Budget`](super::Budget)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceLimits {
+    /// Fuel for instantiation and `start`.
+    pub start_fuel: Fuel,
+    /// Computing plus waiting during instantiation and `start`.
+    pub start_deadline: Duration,
+    /// Bytes of all linear memories and tables of an instance.
+    pub memory: usize,
+    /// Calls of host functions, for each record of a batch; `start` counts as one record.
+    pub host_calls: u32,
+    /// What an answer may hold.
+    pub output: OutputLimits,
+    /// What may be logged.
+    pub log: LogLimits,
+}
+
+impl InstanceLimits {
+    /// Bytes that a guest may hand to the host at once, as an answer to `records` records or as the arguments
+    /// of a host function.
+    ///
+    /// An honest answer fits into the guest's memory; a hostile one names the same bytes in every column and
+    /// in every failure, so that lifting would make far more of them.
+    pub(crate) fn lift_bytes(&self, records: usize) -> usize {
+        /// Numbers in columns for each output record, headers left out.
+        const COLUMNS: usize = 32;
+        /// A failure with its code and message, as lifted.
+        const FAILURE: usize = 256;
+        let record =
+            self.output.bytes + self.output.records * COLUMNS + FAILURE + self.output.failure_message;
+        (records.max(1).saturating_mul(record)).min(self.memory)
+    }
+}
+
+/// Memory that instances share: all instances of a pipeline, or of the host.
+#[derive(Debug)]
+pub struct MemoryBudget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl MemoryBudget {
+    /// A budget of `limit` bytes, all free.
+    pub const fn new(limit: usize) -> Self {
+        MemoryBudget { limit, used: AtomicUsize::new(0) }
+    }
+
+    /// Bytes that live instances hold.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are left.
+    pub fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
+    fn charge(&self, bytes: usize) -> bool {
+        self.used
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|&sum| sum <= self.limit)
+            })
+            .is_ok()
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why a growth was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// The instance has reached its own limit.
+    Limit,
+    /// A budget that the instance shares with others is used up.
+    Budget,
+}
+
+/// Sums what a store holds and denies what goes beyond.
+///
+/// Invariant: `current` is charged to every budget, and released when the limiter is dropped.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    limit: usize,
+    budgets: Arc<[Arc<MemoryBudget>]>,
+    current: usize,
+    denied: Option<Denied>,
+}
+
+impl Limiter {
+    pub(crate) fn new(limit: usize, budgets: Arc<[Arc<MemoryBudget>]>) -> Self {
+        Limiter { limit, budgets, current: 0, denied: None }
+    }
+
+    /// Bytes of memories and tables. They never shrink, so this is the peak as well.
+    pub(crate) fn bytes(&self) -> usize {
+        self.current
+    }
+
+    /// Forgets denials of earlier calls.
+    pub(crate) fn begin_call(&mut self) {
+        self.denied = None;
+    }
+
+    /// Whether a growth was denied since [`begin_call`](Limiter::begin_call), and why.
+    pub(crate) fn denied(&self) -> Option<Denied> {
+        self.denied
+    }
+
+    fn grow(&mut self, bytes: usize) -> bool {
+        let sum = self.current.saturating_add(bytes);
+        if sum > self.limit {
+            self.denied = Some(Denied::Limit);
+            return false;
+        }
+        for (index, budget) in self.budgets.iter().enumerate() {
+            if !budget.charge(bytes) {
+                self.budgets[..index].iter().for_each(|budget| budget.release(bytes));
+                self.denied = Some(Denied::Budget);
+                return false;
+            }
+        }
+        self.current = sum;
+        true
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.budgets.iter().for_each(|budget| budget.release(self.current));
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // Beyond what the module itself declares, growing fails whatever is answered here.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(desired.saturating_sub(current)))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(limit: usize, budgets: &[&Arc<MemoryBudget>]) -> Limiter {
+        Limiter::new(limit, budgets.iter().map(|&budget| Arc::clone(budget)).collect())
+    }
+
+    #[test]
+    fn memories_and_tables_are_counted_together() {
+        let mut limiter = limiter(1000, &[]);
+        assert!(limiter.memory_growing(0, 400, None).unwrap());
+        assert!(limiter.memory_growing(0, 400, None).unwrap());
+        assert!(limiter.table_growing(0, 25, None).unwrap());
+        assert_eq!(limiter.bytes(), 1000);
+        assert_eq!(limiter.denied(), None);
+        assert!(!limiter.table_growing(25, 26, None).unwrap());
+        assert_eq!(limiter.denied(), Some(Denied::Limit));
+        assert_eq!(limiter.bytes(), 1000);
+    }
+
+    #[test]
+    fn a_denial_is_remembered_until_the_next_call() {
+        let mut limiter = limiter(10, &[]);
+        assert!(!limiter.memory_growing(0, 11, None).unwrap());
+        assert!(limiter.memory_growing(0, 5, None).unwrap());
+        assert_eq!(limiter.denied(), Some(Denied::Limit));
+        limiter.begin_call();
+        assert_eq!(limiter.denied(), None);
+    }
+
+    #[test]
+    fn growing_past_the_declared_maximum_is_the_modules_own_affair() {
+        let mut limiter = limiter(1000, &[]);
+        assert!(!limiter.memory_growing(100, 200, Some(150)).unwrap());
+        assert_eq!((limiter.denied(), limiter.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn what_live_instances_hold_never_exceeds_a_shared_budget() {
+        let (pipeline, host) = (Arc::new(MemoryBudget::new(150)), Arc::new(MemoryBudget::new(100)));
+        let mut first = limiter(1000, &[&pipeline, &host]);
+        let mut second = limiter(1000, &[&pipeline, &host]);
+        assert!(first.memory_growing(0, 60, None).unwrap());
+        assert!(!second.memory_growing(0, 60, None).unwrap());
+        assert_eq!(second.denied(), Some(Denied::Budget));
+        assert_eq!((pipeline.used(), host.used()), (60, 60), "a denied growth leaves nothing charged");
+        drop(first);
+        assert_eq!((pipeline.used(), host.free()), (0, 100));
+        assert!(second.memory_growing(0, 60, None).unwrap());
+    }
+
+    #[test]
+    fn lifting_is_bounded_by_the_answers_limits_and_by_memory() {
+        let output = OutputLimits { records: 10, bytes: 1000, destinations: 1, failure_message: 100 };
+        let log = LogLimits { record_bytes: 0, second_bytes: 0 };
+        let limits = InstanceLimits {
+            start_fuel: Fuel(0),
+            start_deadline: Duration::ZERO,
+            memory: 10_000,
+            host_calls: 0,
+            output,
+            log,
+        };
+        assert_eq!(limits.lift_bytes(0), limits.lift_bytes(1));
+        assert!((1000..10_000).contains(&limits.lift_bytes(1)));
+        assert_eq!(limits.lift_bytes(1_000_000), 10_000);
+    }
+}

@@ -1,0 +1,255 @@
+//! Where the lines that guests write go.
+//!
+//! A guest writes through the host's `log` function, or to its standard output and error. During a call its
+//! lines are kept in the instance's [`Lines`], bounded by what the call's records may log; when the call is
+//! over they go to the pipeline's [`LogSink`], bounded by what the pipeline may log in a second, or are thrown
+//! away: a call that is run again would else log everything twice. Nothing here ever blocks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::text;
+
+/// What a line costs besides its bytes, so that a million empty lines are not free.
+const LINE_BYTES: usize = 32;
+/// Bytes of standard error that are kept to explain a trap.
+const LAST_WORDS: usize = 512;
+
+/// How much handlers may log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Bytes for each record of a call.
+    pub record_bytes: usize,
+    /// Bytes for each pipeline in a second.
+    pub second_bytes: usize,
+}
+
+/// How urgent a line is; the guest says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Which way a line came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Log,
+    Stdout,
+    Stderr,
+}
+
+impl Source {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Source::Log => "log",
+            Source::Stdout => "stdout",
+            Source::Stderr => "stderr",
+        }
+    }
+}
+
+/// One line, cut and escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) level: Level,
+    pub(crate) source: Source,
+    pub(crate) text: String,
+}
+
+/// The lines of one instance's running call.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    kept: Vec<Line>,
+    room: usize,
+    dropped: u64,
+    /// Standard output and error, up to the next line end.
+    open: [Vec<u8>; 2],
+    last_words: Vec<u8>,
+}
+
+impl Lines {
+    /// Empties the lines and makes room for `bytes` of them.
+    pub(crate) fn begin_call(&mut self, bytes: usize) {
+        self.kept.clear();
+        self.room = bytes;
+        self.dropped = 0;
+        self.last_words.clear();
+    }
+
+    /// Keeps a line of the `log` function.
+    pub(crate) fn log(&mut self, level: Level, message: &str) {
+        self.keep(level, Source::Log, message.as_bytes());
+    }
+
+    /// Keeps what was written to standard output or error, line by line.
+    pub(crate) fn write(&mut self, source: Source, mut bytes: &[u8]) {
+        if source == Source::Stderr {
+            self.remember(bytes);
+        }
+        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+            let mut line = self.take_open(source);
+            line.extend_from_slice(&bytes[..end.min(self.room.saturating_sub(line.len()))]);
+            self.keep_stdio(source, &line);
+            bytes = &bytes[end + 1..];
+        }
+        let room = self.room;
+        let open = self.open(source);
+        let fits = bytes.len().min(room.saturating_sub(open.len()));
+        open.extend_from_slice(&bytes[..fits]);
+    }
+
+    /// The end of what was written to standard error in this call, escaped: where a panic says why.
+    pub(crate) fn last_words(&self) -> String {
+        let words = self.last_words.trim_ascii();
+        text::clean_bytes(words, 2 * LAST_WORDS)
+    }
+
+    /// Hands over the lines and how many were dropped; a line that was not ended is ended here.
+    fn take(&mut self) -> (std::vec::Drain<'_, Line>, u64) {
+        for source in [Source::Stdout, Source::Stderr] {
+            let line = self.take_open(source);
+            if !line.is_empty() {
+                self.keep_stdio(source, &line);
+            }
+        }
+        (self.kept.drain(..), self.dropped)
+    }
+
+    fn keep_stdio(&mut self, source: Source, line: &[u8]) {
+        let level = if source == Source::Stderr { Level::Warn } else { Level::Info };
+        self.keep(level, source, line);
+    }
+
+    fn keep(&mut self, level: Level, source: Source, message: &[u8]) {
+        let Some(room) = self.room.checked_sub(LINE_BYTES).filter(|&room| room > 0 || message.is_empty())
+        else {
+            self.dropped += 1;
+            return;
+        };
+        let text = text::clean_bytes(message, room);
+        self.room = room - text.len();
+        self.kept.push(Line { level, source, text });
+    }
+
+    fn open(&mut self, source: Source) -> &mut Vec<u8> {
+        &mut self.open[usize::from(source == Source::Stderr)]
+    }
+
+    fn take_open(&mut self, source: Source) -> Vec<u8> {
+        std::mem::take(self.open(source))
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(LAST_WORDS)..];
+        let excess = (self.last_words.len() + bytes.len()).saturating_sub(LAST_WORDS);
+        self.last_words.drain(..excess);
+        self.last_words.extend_from_slice(bytes);
+    }
+}
+
+/// What a pipeline has logged and lost, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// Lines that were written.
+    pub lines: u64,
+    /// Lines that a limit kept out.
+    pub dropped: u64,
+}
+
+/// Where the lines of a pipeline's handlers go: the host's own log, at most so many bytes a second.
+///
+/// Shared by all instances of a pipeline, on all workers.
+#[derive(Debug)]
+pub struct LogSink {
+    pipeline: Arc<str>,
+    handler: Arc<str>,
+    second_bytes: u64,
+    start: Instant,
+    /// The second that is running, counted from `start`, and the bytes written in it.
+    second: AtomicU64,
+    bytes: AtomicU64,
+    lines: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl LogSink {
+    /// A sink that names `pipeline` and `handler` in every line.
+    pub fn new(pipeline: Arc<str>, handler: Arc<str>, limits: LogLimits) -> Self {
+        LogSink {
+            pipeline,
+            handler,
+            second_bytes: limits.second_bytes as u64,
+            start: Instant::now(),
+            second: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            lines: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// What was logged and lost.
+    pub fn counts(&self) -> LogCounts {
+        LogCounts { lines: self.lines.load(Ordering::Relaxed), dropped: self.dropped.load(Ordering::Relaxed) }
+    }
+
+    /// Writes the lines of a call, as far as this second's bytes allow.
+    pub(crate) fn write(&self, lines: &mut Lines) {
+        let (lines, dropped) = lines.take();
+        if dropped > 0 {
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
+        for line in lines {
+            if self.admit(line.text.len() + LINE_BYTES) {
+                self.lines.fetch_add(1, Ordering::Relaxed);
+                self.emit(&line);
+            } else {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Throws the lines of a call away: its records run again and write them again.
+    pub(crate) fn discard(&self, lines: &mut Lines) {
+        lines.take();
+    }
+
+    fn admit(&self, bytes: usize) -> bool {
+        let now = self.start.elapsed().as_secs();
+        // Workers may race here at the turn of a second; then some bytes of the new second go uncounted.
+        if self.second.swap(now, Ordering::Relaxed) != now {
+            self.bytes.store(0, Ordering::Relaxed);
+        }
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64 <= self.second_bytes
+    }
+
+    fn emit(&self, line: &Line) {
+        let (pipeline, handler, source) = (&*self.pipeline, &*self.handler, line.source.as_str());
+        // A level is part of an event's static description, hence five of them.
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "sandmill::handler",
+                    tracing::Level::$level,
+                    pipeline,
+                    handler,
+                    source,
+                    "{}",
+                    line.text
+                )
+            };
+        }
+        match line.level {
+            Level::Trace => event!(TRACE),
+            Level::Debug => event!(DEBUG),
+            Level::Info => event!(INFO),
+            Level::Warn => event!(WARN),
+            Level::Error => event!(ERROR),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The sandbox: everything that knows WebAssembly, and the only place that names wasmtime.
+//!
+//! An [`Engine`] is made once. A [`Module`] is loaded for each generation of a pipeline: the file is read
+//! (`anatomy`), its imports are held against what the pipeline grants (`capability`), a core module becomes a
+//! component, and the component is compiled. A worker starts [`Instance`]s of it and calls them with batches.
+//!
+//! A call runs under fuel, a deadline and a memory limit, all of them set anew each time:
+//!
+//! ```text
+//! worker ── Instance::call ── Meter::run ── guest ──┬─ tick of the epoch: cancelled? due? else yield
+//!              │                │                   ├─ host function: fuel, count, then `log`, `config`, WASI
+//!              │                └─ timer, cancel    └─ growth of memory: Limiter
+//!              └─ answer::check ── Answer, or Failure and no instance
+//! ```
+//!
+//! Failures of guests are data: they come back as [`Failure`](crate::outcome::Failure), never as an error of
+//! the host.
+
+mod anatomy;
+mod answer;
+mod bindings;
+mod capability;
+mod digest;
+mod engine;
+mod failure;
+mod host_functions;
+mod instance;
+mod limits;
+mod log;
+mod meter;
+mod module;
+mod state;
+#[cfg(test)]
+mod tests;
+mod text;
+mod ticker;
+mod wasi;
+
+pub use anatomy::{Kind, Unreadable};
+pub use answer::{Answer, Output, OutputHeaders, OutputLimits, Outputs, RawAnswer, Wrong};
+pub use capability::{CONTRACT, Capability, Grants};
+pub use digest::{Digest, NoDigest};
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use instance::{Budget, Call, Instance, InstanceSettings};
+pub use limits::{InstanceLimits, MemoryBudget};
+pub use log::{Level, LogCounts, LogLimits, LogSink};
+pub use module::{LoadError, Module};

@@ -1,0 +1,112 @@
+//! What the host keeps beside a guest, inside its store.
+//!
+//! Host functions, the memory limiter and the hooks of the sandbox reach it while the guest runs, on the
+//! worker's thread; between calls the instance resets what belongs to one call.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime::{CallHook, StoreHookState, UpdateDeadline};
+
+use super::failure::Stop;
+use super::limits::Limiter;
+use super::log::Lines;
+use super::meter::Meter;
+use super::wasi::Wasi;
+use super::{Budget, InstanceSettings};
+use crate::cancel::Cancel;
+
+/// State of one instance.
+pub(crate) struct State {
+    pub(crate) settings: Arc<InstanceSettings>,
+    pub(crate) limiter: Limiter,
+    pub(crate) lines: SharedLines,
+    meter: Arc<Meter>,
+    call: Running,
+    wasi: Option<Box<Wasi>>,
+}
+
+/// What belongs to the call that runs.
+struct Running {
+    cancel: Arc<Cancel>,
+    deadline: std::time::Duration,
+    host_calls: u32,
+    host_calls_at_most: u32,
+}
+
+impl State {
+    pub(crate) fn new(settings: Arc<InstanceSettings>, meter: Arc<Meter>, budget: &Budget<'_>) -> Self {
+        let limiter = Limiter::new(settings.limits.memory, Arc::clone(&settings.memory));
+        let call = Running {
+            cancel: Arc::clone(budget.cancel),
+            deadline: budget.deadline,
+            host_calls: 0,
+            host_calls_at_most: 0,
+        };
+        State { settings, limiter, lines: SharedLines::default(), meter, call, wasi: None }
+    }
+
+    /// Makes ready for a call of `records` records.
+    pub(crate) fn begin_call(&mut self, records: usize, budget: &Budget<'_>) {
+        let limits = &self.settings.limits;
+        let records = u32::try_from(records).unwrap_or(u32::MAX).max(1);
+        self.call = Running {
+            cancel: Arc::clone(budget.cancel),
+            deadline: budget.deadline,
+            host_calls: 0,
+            host_calls_at_most: limits.host_calls.saturating_mul(records),
+        };
+        // What the pipeline cannot log in a second need not be kept either.
+        let log_bytes = limits.log.record_bytes.saturating_mul(records as usize).min(limits.log.second_bytes);
+        self.lines.lock().begin_call(log_bytes);
+        self.limiter.begin_call();
+    }
+
+    /// Host functions that the running call has called.
+    pub(crate) fn host_calls(&self) -> u32 {
+        self.call.host_calls
+    }
+
+    /// The guest's WASI, made when it is first used: most handlers never do.
+    pub(crate) fn wasi(&mut self) -> &mut Wasi {
+        let lines = &self.lines;
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(lines)))
+    }
+
+    /// Runs at each tick of the epoch, from within the guest.
+    pub(crate) fn on_tick(mut state: StoreHookState<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+        let state = state.data_mut();
+        // A tick leaves the guest the way a host function does, and is none.
+        state.call.host_calls = state.call.host_calls.saturating_sub(1);
+        if state.call.cancel.is_cancelled() {
+            return Err(Stop::Revoked.into());
+        }
+        if state.meter.is_due() {
+            return Err(Stop::Deadline(state.call.deadline).into());
+        }
+        // Others that this thread serves come first; then it goes on until the next tick.
+        Ok(UpdateDeadline::Yield(1))
+    }
+
+    /// Runs whenever the guest calls the host or the host the guest.
+    pub(crate) fn on_call(mut state: StoreHookState<'_, State>, hook: CallHook) -> wasmtime::Result<()> {
+        if let CallHook::CallingHost = hook {
+            let call = &mut state.data_mut().call;
+            call.host_calls += 1;
+            if call.host_calls > call.host_calls_at_most {
+                return Err(Stop::HostCalls(call.host_calls_at_most).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lines of an instance, shared with its standard output and error.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedLines(Arc<Mutex<Lines>>);
+
+impl SharedLines {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Lines> {
+        // All holders are on one thread, one after the other; a panic leaves lines that are good enough.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,172 @@
+//! Every file that is no handler is refused, and says why.
+
+use super::guest::custom_section;
+use super::*;
+use crate::wasm::{Kind, LoadError, Unreadable};
+
+fn refused(bytes: &[u8], grants: Grants) -> LoadError {
+    Module::load(engine(), bytes, grants).expect_err("the file is refused")
+}
+
+#[test]
+fn a_handler_says_what_it_is() {
+    let guest = Guest::new("(i32.const 1024)");
+    let (core, component) = (guest.core_module(), guest.component());
+    let module = Module::load(engine(), &core, Grants::default()).expect("it is a handler");
+    assert_eq!((module.kind(), module.contract()), (Kind::CoreModule, "0.1.0"));
+    assert_eq!(module.digest(), crate::wasm::Digest::of(&core));
+    let module = Module::load(engine(), &component, Grants::default()).expect("it is a handler");
+    assert_eq!((module.kind(), module.contract()), (Kind::Component, "0.1.0"));
+}
+
+#[test]
+fn what_is_no_webassembly_is_refused() {
+    for (bytes, reason) in [
+        (&b""[..], Unreadable::NotWasm),
+        (b"\x7fELF\x02\x01\x01\0\0\0\0\0", Unreadable::NotWasm),
+        (b"  (module)  ", Unreadable::Text),
+        (b"\0asm\x01\0", Unreadable::Truncated),
+        (b"\0asm\x63\0\x02\0", Unreadable::Version(0x0002_0063)),
+    ] {
+        assert_eq!(refused(bytes, Grants::ALL), LoadError::Unreadable(reason));
+    }
+}
+
+#[test]
+fn what_is_cut_short_is_refused_wherever_it_ends() {
+    for bytes in [Guest::new("(i32.const 1024)").component(), Guest::new("(i32.const 1024)").core_module()] {
+        for length in (0..bytes.len()).step_by(97) {
+            refused(&bytes[..length], Grants::ALL);
+        }
+        let half = refused(&bytes[..bytes.len() / 2], Grants::ALL);
+        assert_eq!(half, LoadError::Unreadable(Unreadable::Truncated));
+    }
+}
+
+#[test]
+fn what_is_too_large_is_refused_unread() {
+    let bytes = vec![0; crate::wasm::anatomy::MODULE_BYTES + 1];
+    assert_eq!(refused(&bytes, Grants::ALL), LoadError::Unreadable(Unreadable::TooLarge(bytes.len())));
+}
+
+#[test]
+fn a_core_module_that_knows_nothing_of_components_is_refused() {
+    let plain = wat::parse_str("(module (memory 1) (func (export \"run\")))").expect("it is text");
+    assert_eq!(refused(&plain, Grants::ALL), LoadError::NoComponentType);
+    let guest = Guest::new("(i32.const 1024)").without_component_type();
+    assert_eq!(refused(&guest.core_module(), Grants::ALL), LoadError::NoComponentType);
+}
+
+#[test]
+fn what_exports_no_handler_is_refused() {
+    let component = wat::parse_str("(component)").expect("it is text");
+    let error = refused(&component, Grants::ALL);
+    assert_eq!(error, LoadError::NoHandler { exports: "nothing".to_owned() });
+    let component = wat::parse_str(
+        "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m))
+            (func (export \"other\") (canon lift (core func $i \"f\"))))",
+    )
+    .expect("it is text");
+    assert_eq!(refused(&component, Grants::ALL), LoadError::NoHandler { exports: "`other`".to_owned() });
+}
+
+#[test]
+fn another_version_of_the_contract_is_refused_by_its_number() {
+    let error = refused(&Guest::new("(i32.const 1024)").version("9.0.0").core_module(), Grants::ALL);
+    assert_eq!(error.to_string(), "the module speaks contract 9.0.0, this host speaks 0.1.0");
+}
+
+#[test]
+fn an_import_that_is_not_granted_is_refused_by_its_name() {
+    let logs = Guest::new("(call $write (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 1024)").import(
+        "sandmill:handler/log@0.1.0",
+        "write",
+        "(func $write (param i32 i32 i32))",
+    );
+    let error = refused(&logs.core_module(), Grants::default());
+    assert_eq!(
+        error.to_string(),
+        "the module imports `sandmill:handler/log@0.1.0`, which its pipeline does not allow: set `allow.log = true`"
+    );
+    assert!(Module::load(engine(), &logs.core_module(), Grants::ALL).is_ok());
+}
+
+#[test]
+fn an_import_that_does_not_exist_is_refused_by_its_name() {
+    let component = wat::parse_str(
+        "(component
+            (import \"evil:corp/shell@1.0.0\" (instance $i (export \"run\" (func))))
+            (export \"sandmill:handler/process@0.1.0\" (instance $i)))",
+    )
+    .expect("it is text");
+    let error = refused(&component, Grants::ALL);
+    assert_eq!(error, LoadError::UnknownImport { import: "evil:corp/shell@1.0.0".to_owned() });
+}
+
+#[test]
+fn an_export_of_the_right_name_and_the_wrong_type_is_refused() {
+    let component = wat::parse_str(
+        "(component
+            (core module $m (func (export \"f\"))) (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i \"f\")))
+            (instance $p (export \"start\" (func $f)) (export \"handle\" (func $f)))
+            (export \"sandmill:handler/process@0.1.0\" (instance $p)))",
+    )
+    .expect("it is text");
+    assert!(matches!(refused(&component, Grants::ALL), LoadError::Link(_)));
+}
+
+#[test]
+fn features_that_are_off_are_refused() {
+    for extra in [
+        "(memory $second 1)",
+        "(memory $shared 1 1 shared)",
+        "(table $t i64 1 funcref)",
+        "(tag $t)",
+        "(type $s (struct))",
+        "(func (result i32) (return_call 0))",
+        "(func (param v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))",
+    ] {
+        let error = refused(&Guest::new("(i32.const 1024)").with(extra).core_module(), Grants::ALL);
+        assert!(matches!(error, LoadError::Invalid(_) | LoadError::Unreadable(_)), "{extra}: {error}");
+    }
+}
+
+#[test]
+fn a_section_that_makes_no_sense_is_refused() {
+    let mut module = Guest::new("(i32.const 1024)").without_component_type().core_module();
+    custom_section(&mut module, "component-type:bogus", b"\0asm\x0d\0\x01\0garbage");
+    assert!(matches!(refused(&module, Grants::ALL), LoadError::Componentize(_)));
+}
+
+#[test]
+fn compiled_code_is_taken_from_the_cache() {
+    let folder = tempfile::tempdir().expect("a folder is made");
+    let config = EngineConfig { cache_dir: Some(folder.path().join("code")), ..EngineConfig::new(2) };
+    let bytes = Guest::new("(i32.const 1024)").core_module();
+    let first = Engine::new(&config).expect("the engine is made");
+    Module::load(&first, &bytes, Grants::default()).expect("it is a handler");
+    assert_eq!(first.cache_use(), (0, 1));
+    // A host with other limits, or a child process that only compiles, finds the same code.
+    let second = Engine::new(&EngineConfig { instances: 7, ..config }).expect("the engine is made");
+    Module::load(&second, &bytes, Grants::default()).expect("it is a handler");
+    assert_eq!(second.cache_use(), (1, 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_others_can_write_to_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().expect("a folder is made");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let config = EngineConfig { cache_dir: Some(folder.path().to_owned()), ..EngineConfig::new(2) };
+    let error = Engine::new(&config).expect_err("anybody could write there").to_string();
+    assert!(error.contains("mode 777"), "{error}");
+}
+
+#[test]
+fn more_instances_than_the_machine_holds_are_refused_at_start() {
+    let error = Engine::new(&EngineConfig::new(10_000_000)).expect_err("nothing holds so many").to_string();
+    assert!(error.contains("10000000 instances need"), "{error}");
+}

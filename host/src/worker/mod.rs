@@ -1,0 +1,200 @@
+//! Workers: one operating-system thread a core, shared by all pipelines.
+//!
+//! A worker owns its instances and a single-threaded async runtime, so a handler that waits on the host does
+//! not hold the core: its call is a future, and the worker polls others meanwhile. A handler that computes
+//! yields at each tick of the epoch and so shares the core, too. Work arrives over a queue whose length the
+//! machines bound; reports go back into the inbox of the pipeline they belong to.
+//!
+//! | file | does |
+//! |---|---|
+//! | `mod.rs` | threads, queues, which worker gets what |
+//! | `instances.rs` | warm instances of one worker |
+//! | `run.rs` | one piece of work: call, isolate what fails |
+//! | `settle.rs` | an answer: policy and publishing, in order |
+
+mod instances;
+mod run;
+mod settle;
+
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::dispatch::FailurePolicy;
+use crate::inbox::Inbox;
+use crate::kafka::publisher::{Origin, Publisher};
+use crate::kafka::Event;
+use crate::telemetry::Executions;
+use crate::wasm::{InstanceSettings, Module};
+use crate::work::{Finished, Report, Work};
+use instances::Instances;
+
+/// What the workers need to know of a pipeline. Shared by all of them.
+#[derive(Debug)]
+pub struct Callee {
+    /// Tells its instances from those of other pipelines.
+    pub id: usize,
+    /// The handler.
+    pub module: Module,
+    /// What its instances may take, and what they find around them.
+    pub settings: Arc<InstanceSettings>,
+    /// What follows a failure.
+    pub policy: FailurePolicy,
+    /// Where outputs and dead letters go.
+    pub publisher: Arc<Publisher>,
+    /// What all dead letters have in common.
+    pub origin: Origin,
+    /// Where reports go.
+    pub inbox: Arc<Inbox<Event>>,
+    /// Counters of its calls.
+    pub executions: Arc<Executions>,
+    /// Instances that one worker keeps warm, at most.
+    pub warm: usize,
+}
+
+struct Job {
+    work: Work,
+    callee: Arc<Callee>,
+}
+
+/// The workers.
+#[derive(Debug)]
+pub struct Workers {
+    workers: Vec<Worker>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    jobs: Option<UnboundedSender<Job>>,
+    /// Pieces of work that it has.
+    load: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` workers.
+    ///
+    /// # Errors
+    /// If the operating system gives no thread or no event queue.
+    pub fn start(count: usize) -> std::io::Result<Workers> {
+        let workers = (0..count.max(1)).map(|index| {
+            let (jobs, received) = unbounded_channel();
+            let load = Arc::new(AtomicUsize::new(0));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+            let counted = load.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || runtime.block_on(serve(received, &counted)))?;
+            Ok(Worker { jobs: Some(jobs), load, thread: Some(thread) })
+        });
+        Ok(Workers { workers: workers.collect::<std::io::Result<_>>()? })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Gives work to the worker that has the least.
+    pub fn submit(&self, work: Work, callee: Arc<Callee>) {
+        let least = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+        let worker = least.expect("there is at least one worker");
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        if let Some(jobs) = &worker.jobs
+            && let Err(refused) = jobs.send(Job { work, callee })
+        {
+            // The worker is gone; whoever waits for the work is told so.
+            let Job { work, callee } = refused.0;
+            drop(Claim::new(work, &callee.inbox));
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            worker.jobs = None;
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take()
+                && thread.join().is_err()
+            {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+/// A worker's thread.
+async fn serve(mut jobs: UnboundedReceiver<Job>, load: &AtomicUsize) {
+    let instances = Rc::new(RefCell::new(Instances::default()));
+    let mut running = FuturesUnordered::new();
+    let mut open = true;
+    while open || !running.is_empty() {
+        tokio::select! {
+            job = jobs.recv(), if open => match job {
+                Some(job) => running.push(finish(job, &instances)),
+                None => open = false,
+            },
+            Some(()) = running.next() => {
+                load.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Runs one piece of work to its report.
+async fn finish(Job { work, callee }: Job, instances: &Rc<RefCell<Instances>>) {
+    let claim = Claim::new(work, &callee.inbox);
+    let run = AssertUnwindSafe(run::run(claim.work(), &callee, instances)).catch_unwind();
+    match run.await {
+        Ok(report) => claim.finish(report),
+        Err(_) => tracing::error!(
+            origin = %claim.work().origin,
+            "a call panicked in the host: its records run again; please report this"
+        ),
+    }
+}
+
+/// Work that a worker has. Its records are reported exactly once: with what became of them, or, if it is
+/// dropped by a panic, as not run.
+struct Claim<'c> {
+    work: Option<Work>,
+    inbox: &'c Inbox<Event>,
+}
+
+impl<'c> Claim<'c> {
+    fn new(work: Work, inbox: &'c Inbox<Event>) -> Self {
+        Claim { work: Some(work), inbox }
+    }
+
+    fn work(&self) -> &Work {
+        self.work.as_ref().expect("it is there until the claim is given up")
+    }
+
+    fn finish(mut self, report: Report) {
+        self.report(report);
+    }
+
+    fn report(&mut self, report: Report) {
+        if let Some(Work { ticket, epoch, batch, .. }) = self.work.take() {
+            self.inbox.push(Event::Finished(Finished { ticket, epoch, batch, report }));
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(work) = &self.work {
+            let all = 0..u32::try_from(work.batch.len()).expect("a batch holds fewer than 2^32 records");
+            self.report(Report { not_run: all.collect(), alone: true, ..Report::default() });
+        }
+    }
+}

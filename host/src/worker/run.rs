@@ -1,0 +1,137 @@
+//! One piece of work: the call, and the search for the record at fault when it fails.
+//!
+//! What happens to a record must not depend on its neighbours, so a failed call of several records says
+//! nothing of any of them. If it used up time or fuel, all of them go back, to run in calls of their own
+//! beside each other. If it failed quickly, with a trap or a wrong answer, it is halved until the record at
+//! fault stands alone, in order, in a fresh instance after each failure, and within a bound of time.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::Callee;
+use super::instances::Instances;
+use super::settle::Settle;
+use crate::batch::Batch;
+use crate::outcome::{Failure, Outcome};
+use crate::ids::Fuel;
+use crate::wasm::{Answer, Budget, Instance};
+use crate::work::{CallRecord, Ended, Report, Work};
+
+/// The search for a record at fault may take this long; what is left then runs in calls of its own.
+const ISOLATION: Duration = Duration::from_millis(50);
+
+/// Runs the records of `work` and says what became of each.
+pub(super) async fn run(work: &Work, callee: &Callee, instances: &Rc<RefCell<Instances>>) -> Report {
+    let mut settle = Settle::new(work, callee);
+    let count = u32::try_from(work.batch.len()).expect("a batch holds fewer than 2^32 records");
+    match call(&work.batch, work, callee, instances, &mut settle).await {
+        Ok(answer) => settle.accept(&answer, &work.batch, 0..count).await,
+        Err(failure) if count == 1 && failure.outcome != Outcome::Revoked => settle.fail(0, &failure).await,
+        Err(failure) => isolate(&failure, count, work, callee, instances, &mut settle).await,
+    }
+    settle.report()
+}
+
+/// A call of several records failed: finds the one at fault.
+async fn isolate(
+    failure: &Failure,
+    count: u32,
+    work: &Work,
+    callee: &Callee,
+    instances: &Rc<RefCell<Instances>>,
+    settle: &mut Settle<'_>,
+) {
+    if failure.outcome == Outcome::Revoked {
+        settle.revoke();
+        return;
+    }
+    if !worth_halving(failure) {
+        settle.leave(0..count);
+        return;
+    }
+    let since = Instant::now();
+    // Parts that are still to be run, the next one last.
+    let mut parts = vec![count / 2..count, 0..count / 2];
+    let mut part_batch = Batch::new();
+    while let Some(part) = parts.pop() {
+        // Records of a key that waits for a retry must not overtake it.
+        let indices: Vec<u32> = settle.unblocked(part).collect();
+        if settle.is_over() || since.elapsed() > ISOLATION {
+            settle.leave(indices);
+            continue;
+        }
+        let (Some(&first), Some(&last)) = (indices.first(), indices.last()) else { continue };
+        part_batch.clear();
+        work.batch.copy_to(indices.iter().map(|&index| index as usize), &mut part_batch);
+        match call(&part_batch, work, callee, instances, settle).await {
+            Ok(answer) => settle.accept(&answer, &part_batch, indices).await,
+            Err(failure) if failure.outcome == Outcome::Revoked => settle.revoke(),
+            // Its limits were those of the batch: it gets its own in a call of its own.
+            Err(failure) if !worth_halving(&failure) => settle.leave(indices),
+            Err(failure) if indices.len() == 1 => settle.fail(first, &failure).await,
+            Err(_) => {
+                let middle = indices[indices.len() / 2];
+                parts.push(middle..last + 1);
+                parts.push(first..middle);
+            }
+        }
+    }
+}
+
+/// True if running parts of the records again, one after the other, is cheap.
+fn worth_halving(failure: &Failure) -> bool {
+    !failure.outcome.is_exhaustion() && failure.outcome != Outcome::InitializationFailed
+}
+
+/// One call of the handler, counted. An answer that the producer could not take is a failure, before
+/// anything of it is published.
+async fn call(
+    batch: &Batch,
+    work: &Work,
+    callee: &Callee,
+    instances: &Rc<RefCell<Instances>>,
+    settle: &mut Settle<'_>,
+) -> Result<Answer, Failure> {
+    let execution = callee.executions.start();
+    let budget = Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
+    let warm = instances.borrow_mut().take(callee.id);
+    let instance = match warm {
+        Some(instance) => Ok(instance),
+        None => Instance::start(&callee.module, &callee.settings, &work.cancel).await,
+    };
+    let (result, spent, fuel) = match instance {
+        Ok(instance) => {
+            let call = instance.call(&work.origin, batch, budget).await;
+            let result = call.result.and_then(|(instance, answer)| {
+                check_sizes(&answer, batch, callee)?;
+                instances.borrow_mut().keep(callee.id, instance, callee.warm);
+                Ok(answer)
+            });
+            (result, call.polled + call.waited, call.fuel)
+        }
+        Err(failure) => (Err(failure), Duration::ZERO, Fuel(0)),
+    };
+    let ended = match &result {
+        Ok(answer) if answer.failures().is_empty() => Ended::Complete,
+        Ok(answer) if answer.failures().len() == batch.len() => Ended::Failed,
+        Ok(_) => Ended::Partial,
+        Err(failure) => Ended::Without(failure.outcome),
+    };
+    execution.finish(ended, spent, fuel);
+    let records = u32::try_from(batch.len()).expect("a batch holds fewer than 2^32 records");
+    settle.called(CallRecord { records, spent, fuel, ended });
+    result
+}
+
+fn check_sizes(answer: &Answer, batch: &Batch, callee: &Callee) -> Result<(), Failure> {
+    let too_large = answer.outputs(batch).find(|output| callee.publisher.is_too_large(output));
+    too_large.map_or(Ok(()), |output| {
+        let most = callee.publisher.max_bytes();
+        let offset = batch.offsets()[output.input];
+        Err(Failure::of(
+            Outcome::InvalidOutput,
+            format!("an output of the record at offset {offset} is larger than the producer may send ({most} bytes)"),
+        ))
+    })
+}

@@ -1,0 +1,190 @@
+//! What tests ask of a cluster: topics, ends of partitions, commits, members of groups.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Kafka, REQUEST, config};
+use crate::required_path;
+use crate::wait::wait_until;
+
+/// A commit of one partition, as the broker holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The string that was committed beside it.
+    pub metadata: String,
+}
+
+impl Kafka {
+    /// Creates a topic and waits until each of its partitions has a leader. Copies: one a node.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let copies = i32::try_from(self.nodes.len()).expect("a cluster has few nodes");
+        let topic = configs
+            .iter()
+            .fold(NewTopic::new(name, partitions, TopicReplication::Fixed(copies)), |topic, (key, value)| {
+                topic.set(key, value)
+            });
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST));
+        let results = block_on(self.admin.create_topics([&topic], &options)).expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("cannot create topic {topic}: {error}"));
+        }
+        wait_until(&format!("topic {name} has leaders"), Duration::from_secs(30), || {
+            self.partitions(name).is_some_and(|led| led == partitions)
+        });
+    }
+
+    /// A topic under a name of its own, derived from `prefix`.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    #[must_use]
+    pub fn new_topic(&self, prefix: &str, partitions: i32) -> String {
+        let name = crate::unique(prefix);
+        self.create_topic(&name, partitions, &[]);
+        name
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    pub fn delete_topic(&self, name: &str) {
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST));
+        let results = block_on(self.admin.delete_topics(&[name], &options)).expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("cannot delete topic {topic}: {error}"));
+        }
+    }
+
+    /// How many partitions of the topic have a leader; none where the broker does not know it.
+    #[must_use]
+    pub fn partitions(&self, topic: &str) -> Option<i32> {
+        let metadata = self.client.fetch_metadata(Some(topic), REQUEST).ok()?;
+        let led = metadata.topics().first()?.partitions().iter().filter(|part| part.leader() >= 0).count();
+        i32::try_from(led).ok()
+    }
+
+    /// First offset and end of each partition of a topic, as the broker says now.
+    ///
+    /// # Panics
+    /// When the topic is not there.
+    #[must_use]
+    pub fn watermarks(&self, topic: &str) -> BTreeMap<i32, (i64, i64)> {
+        let count = self.partitions(topic).unwrap_or_else(|| panic!("the broker knows no topic {topic}"));
+        (0..count)
+            .map(|partition| {
+                let marks = self.client.fetch_watermarks(topic, partition, REQUEST);
+                (
+                    partition,
+                    marks.unwrap_or_else(|error| panic!("no watermarks of {topic}/{partition}: {error}")),
+                )
+            })
+            .collect()
+    }
+
+    /// How many offsets a topic holds over all partitions.
+    #[must_use]
+    pub fn offsets_in(&self, topic: &str) -> i64 {
+        self.watermarks(topic).values().map(|(low, high)| high - low).sum()
+    }
+
+    /// The end of each partition.
+    #[must_use]
+    pub fn ends(&self, topic: &str) -> BTreeMap<i32, i64> {
+        self.watermarks(topic).into_iter().map(|(partition, (_, high))| (partition, high)).collect()
+    }
+
+    /// What a group has committed on a topic; partitions without a commit are missing.
+    ///
+    /// # Panics
+    /// When the broker does not answer, or the metadata is not UTF-8.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "a test may panic over metadata that is no text")]
+    pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
+        let count = self.partitions(topic).unwrap_or_else(|| panic!("the broker knows no topic {topic}"));
+        let consumer: BaseConsumer =
+            config(&self.bootstrap()).set("group.id", group).create().expect("the settings are valid");
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(topic, 0, count - 1);
+        let list = consumer
+            .committed_offsets(asked, REQUEST)
+            .unwrap_or_else(|error| panic!("no commits of group {group} on {topic}: {error}"));
+        list.elements()
+            .iter()
+            .filter_map(|element| match element.offset() {
+                Offset::Offset(offset) => {
+                    let metadata = element.metadata().to_owned();
+                    Some((element.partition(), Committed { offset, metadata }))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The committed offsets alone.
+    #[must_use]
+    pub fn committed_offsets(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+        self.committed(group, topic)
+            .into_iter()
+            .map(|(partition, commit)| (partition, commit.offset))
+            .collect()
+    }
+
+    /// State and member ids of a group of the classic protocol.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    #[must_use]
+    pub fn members(&self, group: &str) -> (String, Vec<String>) {
+        let list = self
+            .client
+            .fetch_group_list(Some(group), REQUEST)
+            .unwrap_or_else(|error| panic!("no list of group {group}: {error}"));
+        let Some(group) = list.groups().first() else { return (String::new(), Vec::new()) };
+        let mut ids: Vec<String> = group.members().iter().map(|member| member.id().to_owned()).collect();
+        ids.sort();
+        (group.state().to_owned(), ids)
+    }
+
+    /// Runs an admin tool of Apache Kafka (`kafka.admin.…`, `org.apache.kafka.tools.…`) and gives what
+    /// it printed. Takes about two seconds.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
+        let output = Command::new("java")
+            .args([
+                "-Xmx256m",
+                "-XX:TieredStopAtLevel=1",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                "-cp",
+            ])
+            .arg(required_path("SANDMILL_KAFKA_LIBS").join("*"))
+            .arg(class)
+            .args(["--bootstrap-server", &self.bootstrap()])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| {
+                panic!("cannot start java ({error}); run cargo xtask test, which checks it")
+            });
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{class} {arguments:?} failed:\n{text}{errors}");
+        text
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made").block_on(future)
+}

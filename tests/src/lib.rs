@@ -1,0 +1,49 @@
+//! The harness of the end-to-end tests.
+//!
+//! The tests treat Sandmill as its user does: they run the built binary (`SANDMILL_BIN`) with handlers
+//! that were compiled to Wasm (`SANDMILL_GUESTS`) against a real Apache Kafka started from its jars
+//! (`SANDMILL_KAFKA_LIBS`), and look only at what the broker, the HTTP port, the log and the exit code
+//! say. Nothing here links the host's crate. `cargo xtask test` prepares all three and names them in
+//! the environment.
+//!
+//! - [`reaper`]: whatever a test starts ends with the test process, however that ends.
+//! - [`kafka`]: brokers, one shared by all tests or a test's own, and what they hold.
+//! - [`producer`], [`reader`]: records in, records out, commits.
+//! - [`host`]: one run of the binary; [`metrics`]: its scrape.
+//! - [`ledger`]: what was produced against what arrived; the judge of every delivery test.
+//! - [`guests`], [`access_log`]: handlers and real input.
+//! - [`wait`]: conditions with a deadline; no test sleeps instead.
+
+pub mod access_log;
+pub mod guests;
+pub mod host;
+pub mod kafka;
+pub mod ledger;
+pub mod metrics;
+pub mod producer;
+pub mod reader;
+pub mod reaper;
+pub mod wait;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The path that `variable` names.
+///
+/// # Panics
+/// When it is not set, or nothing is there: the tests cannot prepare this themselves.
+#[must_use]
+pub fn required_path(variable: &str) -> PathBuf {
+    let value = std::env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} is not set; run cargo xtask test, which prepares it"));
+    let path = PathBuf::from(value);
+    assert!(path.exists(), "{variable} names {}, which does not exist; run cargo xtask test", path.display());
+    path
+}
+
+/// A name that no other test of this run uses: for topics, groups and pipelines on the shared broker.
+#[must_use]
+pub fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,88 @@
+//! `cargo xtask TASK`: every task that needs set-up does its own.
+//!
+//! A task says which tool it misses and the command that installs it. Builds share one target folder
+//! and one profile (release), because a clean build of the Wasm engine takes minutes.
+
+mod counts;
+mod deny;
+mod guests;
+mod kafka;
+mod paths;
+mod shell;
+mod stages;
+mod test;
+mod tools;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lexopt::prelude::*;
+
+use paths::Paths;
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  demo [ARGS…]            build the host and run `sandmill demo ARGS…` on the embedded broker
+  test [--full] [FILTER]  everything CI runs; --full adds what takes longer; with FILTER only the tests
+                          whose names contain it, without the checks around them
+  check                   formatting and lints alone
+  guests                  compile the example handlers for wasm32-wasip2 and wasm32-wasip1
+  kafka                   fetch the jars of Apache Kafka for the end-to-end tests, once
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments = lexopt::Parser::from_env();
+    let task = match arguments.next()? {
+        None | Some(Short('h') | Long("help")) => {
+            print!("{HELP}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Value(task)) => task.string()?,
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    let paths = Paths::find()?;
+    match task.as_str() {
+        "demo" => {
+            let passed: Vec<OsString> = arguments.raw_args()?.collect();
+            return demo(&paths, &passed);
+        }
+        "test" => {
+            let mut options = test::Options::default();
+            while let Some(argument) = arguments.next()? {
+                match argument {
+                    Long("full") => options.full = true,
+                    Value(filter) if options.filter.is_none() => options.filter = Some(filter.string()?),
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            return test::run(&paths, &options);
+        }
+        "check" => test::check(&paths)?,
+        "guests" => println!("{}", guests::build(&paths)?.display()),
+        "kafka" => println!("{}", kafka::jars(&paths)?.display()),
+        other => bail!("there is no task {other:?}\n\n{HELP}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the host and hands the terminal to its demo.
+fn demo(paths: &Paths, arguments: &[OsString]) -> Result<ExitCode> {
+    tools::require(&tools::NATIVE)?;
+    guests::add_targets(paths)?;
+    println!("building the host; the first build takes about ten minutes on two cores, later ones seconds");
+    shell::run(paths.cargo().args(["build", "--release", "--package", "sandmill", "--bin", "sandmill"]))?;
+    let status = shell::status(paths.command(paths.binary()).arg("demo").args(arguments))?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
