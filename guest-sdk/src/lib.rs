@@ -62,6 +62,8 @@ pub mod raw;
 mod record;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use failure::{Failure, FailureKind, ResultExt};

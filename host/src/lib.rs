@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod cli;
+pub mod config;
 pub mod cancel;
 pub mod dispatch;
 pub mod http;
@@ -10,7 +12,8 @@ pub mod inbox;
 pub mod kafka;
 pub mod machine;
 pub mod outcome;
-#[path = "/tmp/progress_stub.rs"]
+pub mod pipeline;
+#[path = "/tmp/progress/src/progress/mod.rs"]
 pub mod progress;
 pub mod telemetry;
 pub mod time;

@@ -12,11 +12,20 @@
 //! client's main thread has certainly handled the stop (the partition does not stay silent). Records
 //! fetched in between wait in the partition's queue and move over with the second forwarding.
 //!
-//! Use only these two functions to assign; `unassign`, `incremental_unassign`, `pause`, `resume` and
-//! `seek` of `rdkafka` are fine as they are, and take nothing back here.
+//! Use only the `assign`, `incremental_assign` and `resume_at` of this type; `unassign`,
+//! `incremental_unassign`, `pause` and `seek` of `rdkafka` are fine as they are, and take nothing back here.
+//!
+//! # No end-of-partition events
+//! This version of librdkafka counts an end-of-partition event taken by the batch as a record, so that
+//! the client's own position runs one ahead; the next pause, also the client's own during a cooperative
+//! rebalance, then resumes one record too far, and that record is lost (librdkafka #4844, repaired after
+//! 2.12). So `enable.partition.eof` is refused. What it was wanted for, moving a position past
+//! transaction markers and aborted records at the end of a partition, [`BatchQueue::positions`] does.
 
+use std::ffi::{CStr, c_char};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as c;
@@ -24,7 +33,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 
 use crate::Error;
-use crate::native::{Queue, topic_name};
+use crate::list::{Partition, PartitionList};
+use crate::native::{KeepsClient, Queue, outcome, topic_name};
 use crate::record::Polled;
 use crate::wake::Waker;
 
@@ -43,12 +53,16 @@ impl<C: ConsumerContext> BatchQueue<C> {
     /// `BaseConsumer::poll`, arrive where there were none.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the consumer has no group.
+    /// [`Error::Refused`] if the consumer has no group, [`Error::PartitionEof`] if it has
+    /// `enable.partition.eof` on.
     pub fn new(consumer: &Arc<BaseConsumer<C>>, waker: &Waker) -> Result<Self, Error> {
         let events = Queue::consumer(Arc::clone(consumer)).ok_or(Error::Refused {
             action: "consume by the batch without a group.id",
             code: rdkafka::error::RDKafkaErrorCode::UnknownGroup,
         })?;
+        if reports_partition_ends(consumer) {
+            return Err(Error::PartitionEof);
+        }
         let records = Queue::private(Arc::clone(consumer));
         Ok(Self {
             slots: Slots::default(),
@@ -83,10 +97,15 @@ impl<C: ConsumerContext> BatchQueue<C> {
         let consumer = self.records.keeper();
         self.forward(partitions)?;
         assign(consumer).map_err(Error::client("assign partitions"))?;
-        // A barrier: the client's main thread takes requests in order, and those to stop a partition
-        // were queued before this one.
-        consumer.assignment().map_err(Error::client("read the assignment back"))?;
+        self.await_main_thread()?;
         self.forward(partitions)
+    }
+
+    /// Waits until the client's main thread has handled what was asked of it before: it takes requests
+    /// in order, also the ones to stop a partition or to seek that it made of earlier calls.
+    fn await_main_thread(&self) -> Result<(), Error> {
+        let consumer = self.records.keeper();
+        consumer.assignment().map(drop).map_err(Error::client("reach the client's main thread"))
     }
 
     fn forward(&self, partitions: &TopicPartitionList) -> Result<(), Error> {
@@ -119,11 +138,70 @@ impl<C: ConsumerContext> BatchQueue<C> {
         Chunk { slots: &mut self.slots }
     }
 
+    /// Resumes partitions at the caller's own positions, those being the list's offsets. Nothing below
+    /// them comes any more, and nothing of before this call.
+    ///
+    /// Also right after a cooperative rebalance, for the partitions that stayed: the client paused them.
+    /// The seek does more than make sure of the offset. Resuming alone does not wake the client's thread
+    /// for a broker whose partitions were all paused, which then sleeps on for up to a second; seeking
+    /// does (0 to 16 ms).
+    ///
+    /// # Errors
+    /// [`Error::Client`] if the client refuses: a partition that is not assigned, an offset missing.
+    pub fn resume_at(&mut self, positions: &TopicPartitionList) -> Result<(), Error> {
+        let consumer = self.records.keeper();
+        consumer.resume(positions).map_err(Error::client("resume partitions"))?;
+        for element in positions.elements() {
+            // Zero: it happens on the client's thread, and what was fetched before is void at once.
+            consumer
+                .seek(element.topic(), element.partition(), element.offset(), Duration::ZERO)
+                .map_err(Error::client("seek to a position"))?;
+        }
+        Ok(())
+    }
+
+    /// The client's position in each of these assigned partitions, in the order given: behind the last
+    /// entry that [`BatchQueue::consume`] handed out, and behind the transaction markers and aborted
+    /// records that followed it. All records below it were handed out since the assignment or seek, so
+    /// a caller that has handled them may take it for its own position. None before the first.
+    ///
+    /// Asks no broker but does wait for the client's main thread (well below a millisecond): meant for a
+    /// timer, not for each record.
+    ///
+    /// # Errors
+    /// [`Error::TopicName`], or [`Error::Client`] if the client is closed.
+    pub fn positions(&self, partitions: &[(&str, i32)]) -> Result<Vec<Option<i64>>, Error> {
+        // Without it the position of before a seek could still be there.
+        self.await_main_thread()?;
+        let mut list = PartitionList::with_capacity(partitions.len());
+        for &(topic, partition) in partitions {
+            list.push(topic, partition, c::RD_KAFKA_OFFSET_INVALID.into(), None)?;
+        }
+        // SAFETY: the client is live; the list is ours and written before the call returns.
+        let result = unsafe { c::rd_kafka_position(self.records.keeper().client(), list.as_ptr()) };
+        outcome(result as i32).map_err(|code| Error::Refused { action: "read positions", code })?;
+        Ok(list.iter().map(Partition::offset).collect())
+    }
+
     /// Whether events wait for `BaseConsumer::poll`. Needed because `poll` returns `None` both when
     /// there was no event and when it served one; call it with a zero time-out until this is false.
     #[must_use]
     pub fn has_events(&self) -> bool {
         self.events.len() > 0
+    }
+}
+
+/// Reads the setting from the running client, so that nothing has to be believed.
+fn reports_partition_ends<C: ConsumerContext>(consumer: &Arc<BaseConsumer<C>>) -> bool {
+    let mut value = [0 as c_char; 8];
+    let mut size = value.len();
+    // SAFETY: the client is live and lends its configuration, which never changes; the value is written
+    // as a C string of at most `size` bytes.
+    unsafe {
+        let config = c::rd_kafka_conf(KeepsClient::client(consumer));
+        let name = c"enable.partition.eof".as_ptr();
+        c::rd_kafka_conf_get(config, name, value.as_mut_ptr(), &raw mut size);
+        CStr::from_ptr(value.as_ptr()) == c"true"
     }
 }
 

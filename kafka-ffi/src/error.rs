@@ -14,6 +14,13 @@ pub enum Error {
         topic: String,
     },
 
+    /// A consumer whose end-of-partition events would make it skip records.
+    #[error(
+        "enable.partition.eof is on, with which this version of the client skips a record after a pause \
+         or rebalance at the end of a partition; leave it off and read positions instead"
+    )]
+    PartitionEof,
+
     /// A commit of a negative offset, which the client would leave out without a word.
     #[error("cannot commit {topic} [{partition}] at {offset}: an offset is never negative")]
     NegativeOffset {

@@ -19,17 +19,10 @@ use crate::native::{code, read_code};
 pub enum Polled<'c> {
     /// A record.
     Record(RawRecord<'c>),
-    /// Everything that the partition held was delivered (`enable.partition.eof`).
-    Eof {
-        /// The topic's name.
-        topic: &'c str,
-        /// The partition's number.
-        partition: i32,
-        /// The next offset to be read: past the last record, and past the transaction markers and
-        /// aborted records behind it.
-        offset: i64,
-    },
     /// The client cannot go on with a partition, or a broker refused a fetch.
+    ///
+    /// If a partition is named, seek it to the caller's own position (or give it up): the client counts
+    /// the error as a record and would go on one offset too far after the next pause or rebalance.
     Error {
         /// The topic's name, if it concerns one.
         topic: Option<&'c str>,
@@ -57,20 +50,14 @@ impl<'c> Polled<'c> {
         }
         // SAFETY: the message is live; for an error the topic may be missing.
         let topic = unsafe { !(*message.as_ptr()).rkt.is_null() }.then(|| raw.topic());
-        match (code(number), topic) {
-            (RDKafkaErrorCode::PartitionEOF, Some(topic)) => {
-                Self::Eof { topic, partition: raw.partition(), offset: raw.offset() }
-            }
-            (code, topic) => Self::Error {
-                topic,
-                partition: raw.partition(),
-                offset: raw.offset(),
-                code,
-                // SAFETY: the message is live and is an error, for which librdkafka returns a C string:
-                // the message's own text, or a constant.
-                text: unsafe { CStr::from_ptr(c::rd_kafka_message_errstr(message.as_ptr())) }
-                    .to_string_lossy(),
-            },
+        Self::Error {
+            topic,
+            partition: raw.partition(),
+            offset: raw.offset(),
+            code: code(number),
+            // SAFETY: the message is live and is an error, for which librdkafka returns a C string: the
+            // message's own text, or a constant.
+            text: unsafe { CStr::from_ptr(c::rd_kafka_message_errstr(message.as_ptr())) }.to_string_lossy(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::producer::Outgoing;
 pub const STATUSES: [(u16, usize); 8] =
     [(200, 9_126), (206, 45), (301, 164), (304, 445), (403, 2), (404, 213), (416, 2), (500, 3)];
 
-static PACKED: &[u8] = include_bytes!("../data/apache_access.log.gz");
+static PACKED: &[u8] = include_bytes!("../../host/assets/apache_access.log.gz");
 
 /// The lines, without their ends.
 ///

@@ -1,14 +1,17 @@
 //! The judge of every delivery test: what was produced against what arrived.
 //!
-//! Each record carries its number in its value; handlers that pass values on (echo, flaky) carry it to
-//! the output or the dead letter. The ledger answers with numbers, so that a failing test says how much
-//! went wrong and where.
+//! Each record carries its number in a header, which outputs inherit and dead letters keep, so its value is
+//! free to say what the handler shall do with it. The ledger answers with numbers, so that a failing test
+//! says how much went wrong and where.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::producer::{Outgoing, Place};
+use crate::producer::{Outgoing, Place, Producer};
 use crate::reader::Record;
+
+/// The header that carries a record's number.
+const HEADER: &str = "n";
 
 /// How many examples of each fault a report names.
 const EXAMPLES: usize = 5;
@@ -51,31 +54,18 @@ pub struct Report {
 }
 
 impl Ledger {
-    /// The value of record `number`: a JSON line that carries it, with `text` beside it.
-    #[must_use]
-    pub fn value(number: usize, text: &str) -> Vec<u8> {
-        format!("{{\"n\":{number},\"text\":\"{text}\"}}").into_bytes()
-    }
-
-    /// `count` records over `keys` keys in turn, to be produced and entered.
-    #[must_use]
-    pub fn numbered(count: usize, keys: usize) -> Vec<Outgoing> {
-        (0..count)
-            .map(|number| Outgoing::keyed(format!("key-{}", number % keys), Self::value(number, "")))
-            .collect()
-    }
-
-    /// Enters records in the order in which they were produced, with their places.
+    /// Numbers `records`, produces them to `topic` and enters them; gives their places.
     ///
     /// # Panics
-    /// When a record's value does not carry the next number.
-    pub fn enter(&mut self, records: &[Outgoing], places: &[Place]) {
-        assert_eq!(records.len(), places.len(), "every record has one place");
-        for (record, place) in records.iter().zip(places) {
-            let number = record.value.as_deref().and_then(number_in);
-            assert_eq!(number, Some(self.inputs.len()), "records are numbered in the order of production");
-            self.inputs.push(Input { key: record.key.clone(), place: *place });
+    /// When the broker refuses one.
+    pub fn produce(&mut self, producer: &Producer, topic: &str, mut records: Vec<Outgoing>) -> Vec<Place> {
+        for (number, record) in (self.inputs.len()..).zip(&mut records) {
+            record.headers.push((HEADER.to_owned(), Some(number.to_string().into_bytes())));
         }
+        let places = producer.send(topic, &records);
+        let entries = records.into_iter().zip(&places);
+        self.inputs.extend(entries.map(|(record, place)| Input { key: record.key, place: *place }));
+        places
     }
 
     /// How many records were produced.
@@ -153,10 +143,22 @@ impl Ledger {
             .collect()
     }
 
+    /// Number and place of the input to which an output or dead letter belongs.
+    #[must_use]
+    pub fn place_of(&self, record: &Record) -> Option<(usize, Place)> {
+        self.input_of(record).map(|(number, input)| (number, input.place))
+    }
+
     fn input_of(&self, record: &Record) -> Option<(usize, &Input)> {
-        let number = record.value.as_deref().and_then(number_in)?;
+        let number = number_of(record)?;
         Some((number, self.inputs.get(number)?))
     }
+}
+
+/// `count` records over `keys` keys in turn, each with the value that its place in the list gets.
+#[must_use]
+pub fn over_keys(count: usize, keys: usize, value: impl Fn(usize) -> Vec<u8>) -> Vec<Outgoing> {
+    (0..count).map(|at| Outgoing::keyed(format!("key-{}", at % keys), value(at))).collect()
 }
 
 /// Whether the place lies below what was committed for its partition.
@@ -165,11 +167,10 @@ pub fn below(committed: &BTreeMap<i32, i64>, place: Place) -> bool {
     committed.get(&place.partition).is_some_and(|offset| place.offset < *offset)
 }
 
-/// The number that a value of [`Ledger::value`] carries.
+/// The number that a record carries: its place in the order of production.
 #[must_use]
-pub fn number_in(value: &[u8]) -> Option<usize> {
-    let value: serde_json::Value = serde_json::from_slice(value).ok()?;
-    usize::try_from(value.get("n")?.as_u64()?).ok()
+pub fn number_of(record: &Record) -> Option<usize> {
+    record.header(HEADER)?.parse().ok()
 }
 
 impl Report {
@@ -212,12 +213,11 @@ mod tests {
 
     /// Two keys in turn on one partition: number = offset.
     fn ledger(count: usize) -> Ledger {
-        let records = Ledger::numbered(count, 2);
-        let places: Vec<Place> =
-            (0..count).map(|offset| Place { partition: 0, offset: i64::try_from(offset).unwrap() }).collect();
-        let mut ledger = Ledger::default();
-        ledger.enter(&records, &places);
-        ledger
+        let inputs = (0..count).zip(0..).map(|(number, offset)| Input {
+            key: Some(format!("key-{}", number % 2).into_bytes()),
+            place: Place { partition: 0, offset },
+        });
+        Ledger { inputs: inputs.collect() }
     }
 
     fn arrivals(numbers: &[usize]) -> Vec<Record> {
@@ -229,8 +229,8 @@ mod tests {
                 offset,
                 timestamp: None,
                 key: Some(format!("key-{}", number % 2).into_bytes()),
-                value: Some(Ledger::value(*number, "")),
-                headers: Vec::new(),
+                value: None,
+                headers: vec![(HEADER.to_owned(), Some(number.to_string().into_bytes()))],
             })
             .collect()
     }

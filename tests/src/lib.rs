@@ -9,7 +9,7 @@
 //! - [`reaper`]: whatever a test starts ends with the test process, however that ends.
 //! - [`kafka`]: brokers, one shared by all tests or a test's own, and what they hold.
 //! - [`producer`], [`reader`]: records in, records out, commits.
-//! - [`host`]: one run of the binary; [`metrics`]: its scrape.
+//! - [`host`]: one run of the binary; [`metrics`]: its scrape; [`job`]: one pipeline, its topics and file.
 //! - [`ledger`]: what was produced against what arrived; the judge of every delivery test.
 //! - [`guests`], [`access_log`]: handlers and real input.
 //! - [`wait`]: conditions with a deadline; no test sleeps instead.
@@ -17,6 +17,7 @@
 pub mod access_log;
 pub mod guests;
 pub mod host;
+pub mod job;
 pub mod kafka;
 pub mod ledger;
 pub mod metrics;
@@ -27,6 +28,9 @@ pub mod wait;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Set for the longer form of tests.
+pub(crate) const FULL: &str = "SANDMILL_TESTS_FULL";
 
 /// The path that `variable` names.
 ///
@@ -39,6 +43,12 @@ pub fn required_path(variable: &str) -> PathBuf {
     let path = PathBuf::from(value);
     assert!(path.exists(), "{variable} names {}, which does not exist; run cargo xtask test", path.display());
     path
+}
+
+/// Whether the longer form of a test was asked for: `cargo xtask test --full`.
+#[must_use]
+pub fn full() -> bool {
+    std::env::var_os(FULL).is_some()
 }
 
 /// A name that no other test of this run uses: for topics, groups and pipelines on the shared broker.

@@ -31,7 +31,7 @@ pub fn jars(paths: &Paths) -> Result<PathBuf> {
     let fetched = shell::run(
         paths
             .command("mvn")
-            .args(["--quiet", "--batch-mode", "--file"])
+            .args(["--quiet", "--batch-mode", "-Dstyle.color=never", "--file"])
             .arg(&project)
             .arg(COPY)
             .arg(format!("-DoutputDirectory={}", partial.display()))

@@ -39,7 +39,7 @@ fn string(out: &mut OutputRecord<'_>, text: &[u8]) {
 /// Looks at every byte without leaving early: that becomes vector instructions, and nearly all text is plain.
 fn is_plain(text: &[u8]) -> bool {
     text.iter()
-        .fold(true, |plain, &byte| plain & (byte >= b' ') & (byte < 0x80) & (byte != b'"') & (byte != b'\\'))
+        .fold(true, |plain, &byte| plain & (b' '..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\'))
 }
 
 fn escaped(out: &mut OutputRecord<'_>, text: &[u8]) {

@@ -50,7 +50,7 @@ impl<'a> Line<'a> {
         let ident = cursor.word("ident")?;
         let user = cursor.user()?;
         let time = cursor.time()?;
-        let (method, path, protocol) = request(cursor.quoted("request")?);
+        let Request { method, path, protocol } = Request::parse(cursor.quoted("request")?);
         cursor.space("request")?;
         let (status, status_digits) = cursor.status()?;
         let bytes = cursor.bytes()?;
@@ -282,14 +282,24 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Method, path and protocol of a request; one that does not consist of them is all path.
-fn request(text: &[u8]) -> (Option<&[u8]>, Option<&[u8]>, Option<&[u8]>) {
-    let parts = memchr(b' ', text).zip(memrchr(b' ', text)).filter(|(first, last)| first < last);
-    match parts {
-        Some((first, last)) if text[last + 1..].starts_with(b"HTTP/") => {
-            (Some(&text[..first]), Some(&text[first + 1..last]), Some(&text[last + 1..]))
+/// A request line taken apart; one that is no method, path and protocol is all path.
+struct Request<'a> {
+    method: Option<&'a [u8]>,
+    path: Option<&'a [u8]>,
+    protocol: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    fn parse(text: &'a [u8]) -> Self {
+        let spaces = memchr(b' ', text).zip(memrchr(b' ', text)).filter(|(first, last)| first < last);
+        match spaces {
+            Some((first, last)) if text[last + 1..].starts_with(b"HTTP/") => Self {
+                method: Some(&text[..first]),
+                path: Some(&text[first + 1..last]),
+                protocol: Some(&text[last + 1..]),
+            },
+            _ => Self { method: None, path: unless_dash(text), protocol: None },
         }
-        _ => (None, unless_dash(text), None),
     }
 }
 

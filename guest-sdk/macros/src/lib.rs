@@ -93,3 +93,54 @@ fn expand_impl(implementation: &ItemImpl) -> Result<Tokens, Error> {
         ::sandmill_guest::export!(#handler);
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
+
+    use super::{Item, expand};
+
+    fn error(item: Item) -> String {
+        expand(item).expect_err("the item is no handler").to_string()
+    }
+
+    #[test]
+    fn an_item_that_is_no_handler_is_refused_with_what_to_do() {
+        assert!(
+            error(parse_quote!(
+                struct Counter;
+            ))
+            .contains("on a function or on an `impl Handler for")
+        );
+        assert!(
+            error(parse_quote!(
+                async fn handle(record: R, out: O) {}
+            ))
+            .contains("not `async`")
+        );
+        assert!(
+            error(parse_quote!(
+                fn handle(batch: B) {}
+            ))
+            .contains("implement `Handler`")
+        );
+        assert!(error(parse_quote!(impl Counter {})).contains("not on a plain `impl`"));
+        assert!(
+            error(parse_quote!(
+                impl<T> Handler for Counter<T> {}
+            ))
+            .contains("no parameters")
+        );
+    }
+
+    #[test]
+    fn the_item_itself_stays_as_it_was() {
+        let item: Item = parse_quote!(
+            fn handle(record: R, out: O) -> Result<(), Failure> {
+                Ok(())
+            }
+        );
+        let expanded: syn::File = syn::parse2(expand(item.clone()).expect("a handler")).expect("items");
+        assert!(expanded.items.contains(&item));
+    }
+}

@@ -26,8 +26,8 @@ const CONSUMER_FORCED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "false"),
     // The client's own default, `latest`, loses records without a word.
     ("auto.offset.reset", "error"),
-    // Moves positions past transaction markers.
-    ("enable.partition.eof", "true"),
+    // With them this version of the client skips a record after a pause at the end of a partition.
+    ("enable.partition.eof", "false"),
 ];
 /// Defaults of ours that a user may override: producer.
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[

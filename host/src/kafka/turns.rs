@@ -44,11 +44,12 @@ impl Consumer {
         self.send_stalled_letters();
         if now.since(self.last_snapshot) >= SNAPSHOT || self.stopped.is_some() {
             self.last_snapshot = now;
+            self.pass_markers();
             self.snapshot();
         }
         if now.since(self.last_ends) >= ENDS {
             self.last_ends = now;
-            self.lookups.ends(self.machine.partitions(now).map(|view| view.name).collect());
+            self.lookups.ends(self.machine.assigned_names().collect());
         }
         busy
     }
@@ -136,7 +137,7 @@ impl Consumer {
             self.machine.fail(format!("the client refused an assignment: {error}"), now);
         }
         // Ends are known at once, so that lag is true from the first snapshot on.
-        self.lookups.ends(self.machine.partitions(now).map(|view| view.name).collect());
+        self.lookups.ends(self.machine.assigned_names().collect());
     }
 
     /// Gives partitions back to the group.
@@ -249,11 +250,6 @@ impl Consumer {
                         records += 1;
                         weight += admit_raw(machine, slot, &raw);
                     }
-                    Polled::Eof { topic, partition, offset } => {
-                        if let Some(slot) = slot(machine, topic, partition) {
-                            machine.end_of_partition(slot, Offset(offset));
-                        }
-                    }
                     Polled::Error { topic, partition, code, text, .. } => {
                         errors.push((topic.map(str::to_owned), partition, code, text.into_owned()));
                     }
@@ -309,10 +305,22 @@ impl Consumer {
                 self.machine.fail(format!("no permission to read {place}: {text}"), now);
             }
             (code, place) => {
-                let place = place.map(|place| place.to_string()).unwrap_or_default();
-                tracing::warn!(%place, %code, text, "cannot fetch at the moment; the client tries again");
-                self.trouble = Some(format!("cannot fetch {place}: {text}"));
+                let shown = place.as_ref().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(place = shown, %code, text, "cannot fetch at the moment; the client tries again");
+                self.trouble = Some(format!("cannot fetch {shown}: {text}"));
+                if let Some(place) = place {
+                    self.seek_to_position(&place);
+                }
             }
+        }
+    }
+
+    /// The client counts an error as a record: tells it where we really are.
+    fn seek_to_position(&mut self, place: &TopicPartition) {
+        let Some(position) = self.machine.position_of(place) else { return };
+        let offset = ClientOffset::Offset(position.0);
+        if let Err(error) = self.consumer.seek(&place.topic, place.partition, offset, Duration::ZERO) {
+            tracing::warn!(%error, %place, "the client did not seek");
         }
     }
 
@@ -399,6 +407,23 @@ impl Consumer {
                 }
             }
             self.stalled_letters.pop_front();
+        }
+    }
+
+    /// Moves positions past what is no record at the end of a partition: transaction markers, aborted and
+    /// compacted records. The client's position is behind them, and every record below it was handed out.
+    fn pass_markers(&mut self) {
+        let names: Vec<_> = self.machine.assigned_names().collect();
+        let asked: Vec<_> = names.iter().map(|name| (&*name.topic, name.partition)).collect();
+        match self.queue.positions(&asked) {
+            Ok(positions) => {
+                for (name, position) in names.iter().zip(positions) {
+                    if let (Some(position), Some(slot)) = (position, self.machine.slot_of(name)) {
+                        self.machine.end_of_partition(slot, Offset(position));
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "positions cannot be read now"),
         }
     }
 

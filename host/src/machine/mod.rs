@@ -185,7 +185,7 @@ impl Machine {
         let Some(partition) = self.partitions.get_mut(index).filter(|p| p.phase == Phase::Active) else { return };
         if partition.held.is_empty() && partition.progress.may_admit(record.offset, &self.options.budget) {
             self.enter(index, record);
-        } else if partition.held.back().map_or(partition.progress.position(), |last| last.offset().next()) <= record.offset {
+        } else if partition.next() <= record.offset {
             partition.hold(record);
             // Regulated in earnest at the next turn; from here on nothing more is consumed.
             partition.over_since.get_or_insert(Time::ZERO);
@@ -330,6 +330,17 @@ impl Machine {
     pub fn slot_named(&self, topic: &str, partition: i32) -> Option<Slot> {
         let named = |p: &Partition| p.name.partition == partition && &*p.name.topic == topic;
         self.partitions.iter().find(|(_, p)| named(p)).map(|(index, _)| Slot(index as u32))
+    }
+
+    /// All assigned partitions, by name.
+    pub fn assigned_names(&self) -> impl Iterator<Item = TopicPartition> {
+        self.partitions.iter().map(|(_, partition)| partition.name.clone())
+    }
+
+    /// Where the client should be in an assigned partition: behind everything that was handed over.
+    pub fn position_of(&self, name: &TopicPartition) -> Option<Offset> {
+        let (_, partition) = self.partitions.iter().find(|(_, p)| p.name == *name)?;
+        Some(partition.next())
     }
 
     fn partition(&self, slot: Slot, epoch: Epoch) -> Option<&Partition> {

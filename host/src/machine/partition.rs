@@ -86,6 +86,11 @@ impl Partition {
         self.progress.unfinished() + self.held.len()
     }
 
+    /// The offset behind everything that was polled.
+    pub fn next(&self) -> Offset {
+        self.held.back().map_or(self.progress.position(), |last| last.offset().next())
+    }
+
     /// True if no call is out and no acknowledgement is due.
     pub fn is_quiet(&self) -> bool {
         self.running == 0 && self.unacknowledged == 0

@@ -1,5 +1,6 @@
 //! The running host.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -95,7 +96,8 @@ impl Host {
         let sleep = Sleep::default();
         let inbox = Arc::new(Inbox::new(sleep.wake()));
         let deliveries = Deliveries::new(sleep.wake());
-        let properties = pipeline.kafka.clone().into_properties();
+        let properties: BTreeMap<String, String> =
+            pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let publisher = Publisher::start(
             &properties,
             pipeline.outputs.clone(),

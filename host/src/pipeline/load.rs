@@ -10,7 +10,7 @@ use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
 use crate::wasm::{
     Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink, MemoryBudget, Module,
-    OutputLimits,
+    OutputLimits, Report,
 };
 
 /// Where a handler's module comes from.
@@ -63,7 +63,7 @@ pub fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     // Twice: those that are out, and those that workers keep warm. One more each for the trial.
     let instances = config.pipelines.iter().map(|pipeline| 2 * pipeline.max_instances + 1).sum();
     Ok(Engine::new(&EngineConfig {
-        stack: config.host.stack.as_usize(),
+        stack: config.host.stack.bytes() as usize,
         cache_dir: Some(config.host.data_dir.join("compiled")),
         ..EngineConfig::new(instances)
     })?)
@@ -104,6 +104,17 @@ pub fn load(
     Ok(handler)
 }
 
+/// What a file is, and whether it would be refused; under the limits that pipelines have by default.
+///
+/// # Errors
+/// If there is no sandbox to try it in.
+pub fn inspect(bytes: &[u8]) -> Result<Report, StartError> {
+    let engine = Engine::new(&EngineConfig::new(4))?;
+    let pipeline = config::Pipeline { name: "inspect".to_owned(), ..config::Pipeline::default() };
+    let memory = Arc::new(MemoryBudget::new(usize::MAX));
+    Ok(crate::wasm::inspect(&engine, bytes, &Arc::new(settings(&pipeline, "inspect", &memory))))
+}
+
 impl LoadedHandler {
     fn try_start(&self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -118,20 +129,20 @@ impl LoadedHandler {
 fn settings(pipeline: &config::Pipeline, handler: &str, host_memory: &Arc<MemoryBudget>) -> InstanceSettings {
     let limits = &pipeline.limits;
     let log = LogLimits {
-        record_bytes: limits.log_bytes_per_record.as_usize(),
-        second_bytes: limits.log_bytes_per_second.as_usize(),
+        record_bytes: limits.log_bytes_per_record.bytes() as usize,
+        second_bytes: limits.log_bytes_per_second.bytes() as usize,
     };
     InstanceSettings {
         limits: InstanceLimits {
             start_fuel: Fuel(limits.fuel),
             start_deadline: limits.deadline,
-            memory: limits.memory.as_usize(),
+            memory: limits.memory.bytes() as usize,
             host_calls: limits.host_calls,
             output: OutputLimits {
                 records: limits.output_records as usize,
-                bytes: limits.output_bytes.as_usize(),
+                bytes: limits.output_bytes.bytes() as usize,
                 destinations: pipeline.outputs.len(),
-                failure_message: limits.failure_message.as_usize(),
+                failure_message: limits.failure_message.bytes() as usize,
             },
             log,
         },

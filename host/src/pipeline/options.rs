@@ -33,13 +33,13 @@ pub(super) fn machine(pipeline: &config::Pipeline, workers: usize, drain: Durati
         calls: (pipeline.max_instances as usize).saturating_sub(lanes).max(1),
         pacing: CallBounds {
             records: pipeline.batch.records as usize,
-            bytes: pipeline.batch.bytes.as_usize(),
+            bytes: pipeline.batch.bytes.bytes() as usize,
             time: pipeline.batch.time,
             single: Allowance { fuel: Fuel(pipeline.limits.fuel), deadline: pipeline.limits.deadline },
         },
         in_flight: InFlight {
             records: pipeline.in_flight.records as usize,
-            bytes: pipeline.in_flight.bytes.as_usize(),
+            bytes: pipeline.in_flight.bytes.bytes() as usize,
         },
         commit_interval: pipeline.commit_interval,
         budget: Budget::new(pipeline.metadata_limit as usize, pipeline.on_metadata_full == config::OnMetadataFull::Truncate),

@@ -214,11 +214,6 @@ impl LogSink {
         }
     }
 
-    /// Throws the lines of a call away: its records run again and write them again.
-    pub(crate) fn discard(&self, lines: &mut Lines) {
-        lines.take();
-    }
-
     fn admit(&self, bytes: usize) -> bool {
         let now = self.start.elapsed().as_secs();
         // Workers may race here at the turn of a second; then some bytes of the new second go uncounted.
@@ -251,5 +246,92 @@ impl LogSink {
             Level::Warn => event!(WARN),
             Level::Error => event!(ERROR),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: LogLimits = LogLimits { record_bytes: 1000, second_bytes: 500 };
+
+    fn lines(room: usize) -> Lines {
+        let mut lines = Lines::default();
+        lines.begin_call(room);
+        lines
+    }
+
+    fn texts(lines: &mut Lines) -> (Vec<String>, u64) {
+        let (kept, dropped) = lines.take();
+        (
+            kept.map(|line| format!("{} {:?} {}", line.source.as_str(), line.level, line.text)).collect(),
+            dropped,
+        )
+    }
+
+    #[test]
+    fn lines_are_kept_in_order() {
+        let mut lines = lines(1000);
+        lines.log(Level::Debug, "one\x1b[2J");
+        lines.write(Source::Stdout, b"tw");
+        lines.write(Source::Stderr, b"three\nfo");
+        lines.write(Source::Stdout, b"o\n\xffrest");
+        let (kept, dropped) = texts(&mut lines);
+        let wanted = [
+            "log Debug one\\u{1b}[2J",
+            "stderr Warn three",
+            "stdout Info two",
+            "stdout Info \u{fffd}rest",
+            "stderr Warn fo",
+        ];
+        assert_eq!((kept, dropped), (wanted.map(str::to_owned).to_vec(), 0));
+        assert_eq!(texts(&mut lines), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_then_dropped_and_counted() {
+        let mut lines = lines(LINE_BYTES + 10);
+        lines.log(Level::Info, "a sentence");
+        lines.log(Level::Info, "more");
+        lines.log(Level::Info, "");
+        assert_eq!(texts(&mut lines), (vec!["log Info a sentence".to_owned()], 2));
+        lines.begin_call(LINE_BYTES + 9);
+        lines.log(Level::Info, "a sentence");
+        assert_eq!(texts(&mut lines), (vec!["log Info a sent…".to_owned()], 0));
+    }
+
+    #[test]
+    fn a_flood_takes_no_more_memory_than_there_is_room() {
+        let mut lines = lines(10_000);
+        for _ in 0..1_000 {
+            lines.write(Source::Stdout, &[b'x'; 1_000]);
+            lines.log(Level::Error, "");
+        }
+        assert!(lines.open(Source::Stdout).len() <= 10_000);
+        let (kept, dropped) = texts(&mut lines);
+        assert!(kept.len() <= 10_000 / LINE_BYTES && dropped > 600, "{} {dropped}", kept.len());
+    }
+
+    #[test]
+    fn the_end_of_standard_error_is_remembered() {
+        let mut lines = lines(10_000);
+        lines.write(Source::Stdout, b"unimportant\n");
+        lines.write(Source::Stderr, &[b'x'; 5_000]);
+        lines.write(Source::Stderr, b"\npanicked: no key\x07\n");
+        let words = lines.last_words();
+        assert!(words.ends_with("x\\npanicked: no key\\u{7}"), "{words}");
+        assert!(lines.last_words.len() <= LAST_WORDS);
+        lines.begin_call(0);
+        assert_eq!(lines.last_words(), "");
+    }
+
+    #[test]
+    fn a_pipeline_logs_only_so_much_a_second() {
+        let sink = LogSink::new("orders".into(), "handler".into(), LIMITS);
+        let mut lines = lines(2_000);
+        (0..20).for_each(|_| lines.log(Level::Info, "eighteen bytes ..."));
+        sink.write(&mut lines);
+        let LogCounts { lines: written, dropped } = sink.counts();
+        assert_eq!((written, dropped), (10, 10));
     }
 }

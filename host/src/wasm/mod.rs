@@ -24,6 +24,7 @@ mod digest;
 mod engine;
 mod failure;
 mod host_functions;
+mod inspect;
 mod instance;
 mod limits;
 mod log;
@@ -41,6 +42,7 @@ pub use answer::{Answer, Output, OutputHeaders, OutputLimits, Outputs, RawAnswer
 pub use capability::{CONTRACT, Capability, Grants};
 pub use digest::{Digest, NoDigest};
 pub use engine::{Engine, EngineConfig, EngineError};
+pub use inspect::{Import, Report, inspect};
 pub use instance::{Budget, Call, Instance, InstanceSettings};
 pub use limits::{InstanceLimits, MemoryBudget};
 pub use log::{Level, LogCounts, LogLimits, LogSink};

@@ -237,7 +237,7 @@ pub(crate) fn link(
 fn check_types(component: &Component, pre: &InstancePre<State>) -> Result<(), LoadError> {
     let link = |reason: String| LoadError::Link(text::clean(&reason, REASON));
     let (_, process) = component
-        .get_export(None, &format!("{}@{CONTRACT}", capability::PROCESS))
+        .get_export(None, format!("{}@{CONTRACT}", capability::PROCESS))
         .ok_or_else(|| link("`process` is no interface".to_owned()))?;
     let function = |name: &str| match component.get_export(Some(&process), name) {
         Some((ComponentItem::ComponentFunc(function), _)) => Ok(function),

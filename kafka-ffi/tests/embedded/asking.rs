@@ -6,7 +6,7 @@ use sandmill_kafka_ffi::{
     end_offsets, start_offsets,
 };
 
-use crate::harness::{Harness, PATIENCE, ends, list};
+use crate::harness::{Harness, PATIENCE, list, records};
 
 #[test]
 fn topics_have_ids_of_their_own_that_stay() {
@@ -38,7 +38,7 @@ fn offsets_are_those_of_each_partition() {
 
     assert_eq!(cached_watermarks(client, "t", 0).unwrap().high, None);
     harness.queue.assign(&list(&[("t", 0, 0)])).unwrap();
-    harness.collect(ends(1));
+    harness.collect(records(5));
     let Watermarks { high, .. } = cached_watermarks(harness.consumer.client(), "t", 0).unwrap();
     assert_eq!(high, Some(5));
 }

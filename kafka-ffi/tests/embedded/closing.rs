@@ -7,7 +7,7 @@ use std::thread;
 use rdkafka::consumer::Consumer;
 use sandmill_kafka_ffi::{CommitEntry, Commits};
 
-use crate::harness::{Asked, Harness, PATIENCE, ends, list};
+use crate::harness::{Asked, Harness, PATIENCE, list, records};
 
 /// Runs `end` on a thread of its own and fails if it does not return.
 fn ends_in_time(end: impl FnOnce() + Send + 'static) {
@@ -26,7 +26,7 @@ fn unsubscribed_and_unassigned_the_consumer_drops() {
     harness.closes = false;
     harness.fill("t", 0, 10);
     harness.join(&["t"]);
-    harness.collect(ends(2));
+    harness.collect(records(10));
     harness.consumer.unsubscribe();
     assert!(matches!(harness.asked(), Asked::Revoke(partitions) if partitions.len() == 2));
     harness.consumer.unassign().unwrap();
@@ -39,7 +39,7 @@ fn with_a_closing_flag_the_consumer_drops_with_its_assignment() {
     harness.closes = false;
     harness.fill("t", 0, 10);
     harness.join(&["t"]);
-    harness.collect(ends(2));
+    harness.collect(records(10));
     harness.consumer.context().closing.store(true, Ordering::Release);
     ends_in_time(move || drop(harness));
 }
@@ -52,7 +52,7 @@ fn with_a_closing_flag_a_cooperative_consumer_drops_with_its_assignment() {
     harness.consumer.subscribe(&["t"]).unwrap();
     assert!(matches!(harness.asked(), Asked::Assign(partitions) if partitions.len() == 2));
     harness.queue.incremental_assign(&list(&[("t", 0, 0), ("t", 1, 0)])).unwrap();
-    harness.collect(ends(2));
+    harness.collect(records(10));
     harness.consumer.context().closing.store(true, Ordering::Release);
     ends_in_time(move || drop(harness));
 }

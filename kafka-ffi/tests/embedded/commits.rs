@@ -51,7 +51,18 @@ fn an_acknowledged_commit_can_be_read_back_with_its_metadata() {
     assert_eq!(read[0], stored(2, None, None));
     assert_eq!(read[1], stored(0, Some(7), Some("v1:aGFsbG8=")));
     assert_eq!((read[2].offset, read[2].metadata.as_deref().unwrap_or_default()), (Some(0), &b""[..]));
-    harness.consumer.unassign().unwrap();
+}
+
+#[test]
+fn a_reply_ends_the_sleep_of_a_consumer_that_waits_for_it() {
+    let mut harness = Harness::new(&[("t", 1)], &[]);
+    let mut commits = Commits::new(&harness.consumer, &harness.sleeper.waker());
+    harness.join(&["t"]);
+    for offset in 0..20 {
+        commits.commit(&[entry(0, offset, None)]).unwrap();
+        let reply = harness.until(|_| commits.poll_reply());
+        assert_eq!(reply.partitions[0].offset, offset);
+    }
 }
 
 #[test]
@@ -68,7 +79,6 @@ fn every_commit_is_answered_in_order() {
         assert_eq!(reply.partitions[0].result, Ok(()));
     }
     assert_eq!((commits.outstanding(), commits.poll_reply()), (0, None));
-    harness.consumer.unassign().unwrap();
 }
 
 #[test]
@@ -90,7 +100,6 @@ fn a_commit_that_no_coordinator_takes_is_answered_with_its_failure() {
     };
     assert!(reply.error.is_some(), "{reply:?}");
     assert!(reply.partitions.iter().all(|partition| partition.result.is_err()), "{reply:?}");
-    harness.consumer.unassign().unwrap();
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Records: complete, in order, never twice, never silent, and each arrival ends the sleep.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::Producer;
-use sandmill_kafka_ffi::Polled;
+use sandmill_kafka_ffi::{BatchQueue, Error, Polled};
 
-use crate::harness::{Asked, Harness, PATIENCE, Record, Seen, ends, list, offsets, produce};
+use crate::harness::{Asked, Harness, PATIENCE, Record, consumer, list, offsets, produce, records};
 
 #[test]
 fn a_record_arrives_with_every_byte_and_every_absence() {
@@ -26,7 +28,7 @@ fn a_record_arrives_with_every_byte_and_every_absence() {
     producer.flush(PATIENCE).unwrap();
 
     harness.queue.assign(&list(&[("t", 0, 0)])).unwrap();
-    let seen = harness.collect(ends(1));
+    let seen = harness.collect(records(4));
 
     let record = |offset, key: Option<&[u8]>, payload: Option<&[u8]>| Record {
         topic: "t".to_owned(),
@@ -47,11 +49,10 @@ fn a_record_arrives_with_every_byte_and_every_absence() {
     assert_eq!(
         seen,
         [
-            Seen::Record(first),
-            Seen::Record(record(1, None, Some(b"no key"))),
-            Seen::Record(record(2, Some(b""), Some(b""))),
-            Seen::Record(record(3, Some(b"gone"), None)),
-            Seen::Eof { topic: "t".to_owned(), partition: 0, offset: 4 },
+            first,
+            record(1, None, Some(b"no key")),
+            record(2, Some(b""), Some(b"")),
+            record(3, Some(b"gone"), None),
         ]
     );
 }
@@ -60,15 +61,14 @@ fn a_record_arrives_with_every_byte_and_every_absence() {
 fn an_arrival_ends_the_sleep_of_an_idle_consumer() {
     let mut harness = Harness::new(&[("t", 1)], &[]);
     harness.queue.assign(&list(&[("t", 0, 0)])).unwrap();
-    harness.collect(ends(1));
     let producer = harness.producer();
     for number in 0..20 {
+        // The producer's own thread sends it, while this one finds nothing and goes to sleep on the
+        // waker alone.
         produce(&producer, "t", 0, Some("k"), Some("v"), None);
-        producer.flush(PATIENCE).unwrap();
-        // `collect` sleeps on the waker alone, so each of these is one wake-up that came.
-        let seen = harness.collect(|seen| !offsets(seen, 0).is_empty());
-        assert_eq!(offsets(&seen, 0), [number]);
+        assert_eq!(offsets(&harness.collect(records(1)), 0), [number]);
     }
+    producer.flush(PATIENCE).unwrap();
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn nothing_slips_into_poll_between_assigning_and_forwarding() {
         let all: Vec<_> = (0..8).map(|partition| ("t", partition, 0)).collect();
         harness.queue.assign(&list(&all)).unwrap();
         // `serve_events` inside panics at a record.
-        let seen = harness.collect(ends(8));
+        let seen = harness.collect(records(8 * 50));
         for partition in 0..8 {
             assert_eq!(offsets(&seen, partition), (0..50).collect::<Vec<_>>());
         }
@@ -105,7 +105,7 @@ fn partitions_assigned_again_and_again_are_never_silent() {
             harness.consumer.unassign().unwrap();
         }
         harness.queue.assign(&list(&all)).unwrap();
-        let seen = harness.collect(ends(4));
+        let seen = harness.collect(records(4 * (10 - start as usize)));
         for partition in 0..4 {
             assert_eq!(offsets(&seen, partition), (start..10).collect::<Vec<_>>(), "round {round}");
         }
@@ -121,7 +121,7 @@ fn partitions_added_and_taken_away_one_by_one_are_never_silent() {
     for round in 0..20 {
         let (partition, start) = (round % 4, i64::from(round % 10));
         harness.queue.incremental_assign(&list(&[("t", partition, start)])).unwrap();
-        let seen = harness.collect(ends(1));
+        let seen = harness.collect(records(10 - start as usize));
         assert_eq!(offsets(&seen, partition), (start..10).collect::<Vec<_>>(), "round {round}");
         harness.consumer.incremental_unassign(&list(&[("t", partition, 0)])).unwrap();
     }
@@ -137,7 +137,7 @@ fn nothing_of_an_assignment_given_up_comes_later() {
     harness.consumer.unassign().unwrap();
     assert!(harness.queue.consume(1_000).is_empty());
     harness.queue.assign(&list(&[("t", 0, 995)])).unwrap();
-    assert_eq!(offsets(&harness.collect(ends(1)), 0), [995, 996, 997, 998, 999]);
+    assert_eq!(offsets(&harness.collect(records(5)), 0), [995, 996, 997, 998, 999]);
 }
 
 #[test]
@@ -181,6 +181,65 @@ fn a_chunk_that_was_forgotten_gives_its_memory_back_with_the_next() {
     }
     // A message that was never destroyed would keep the consumer's drop waiting for ever.
     drop(harness);
+}
+
+#[test]
+fn a_pause_at_the_end_of_a_partition_skips_nothing() {
+    let mut harness = Harness::new(&[("t", 1)], &[]);
+    let producer = harness.producer();
+    harness.queue.assign(&list(&[("t", 0, 0)])).unwrap();
+    for number in 0..20 {
+        harness.consumer.pause(&list(&[("t", 0, 0)])).unwrap();
+        produce(&producer, "t", 0, Some("k"), Some("v"), None);
+        producer.flush(PATIENCE).unwrap();
+        harness.consumer.resume(&list(&[("t", 0, 0)])).unwrap();
+        assert_eq!(offsets(&harness.collect(records(1)), 0), [number]);
+    }
+}
+
+#[test]
+fn resumed_partitions_go_on_exactly_at_the_positions_given() {
+    let mut harness = Harness::new(&[("t", 2)], &[]);
+    harness.fill("t", 0, 500);
+    harness.fill("t", 1, 500);
+    harness.queue.assign(&list(&[("t", 0, 0), ("t", 1, 0)])).unwrap();
+    for position in [0, 499, 17, 250] {
+        // Some of it taken, the rest waits in the queue and must not come any more.
+        harness.until(|harness| (!harness.queue.consume(10).is_empty()).then_some(()));
+        harness.consumer.pause(&list(&[("t", 0, 0), ("t", 1, 0)])).unwrap();
+        harness.queue.resume_at(&list(&[("t", 0, position), ("t", 1, position)])).unwrap();
+        let seen = harness.collect(records(2 * (500 - position as usize)));
+        for partition in 0..2 {
+            assert_eq!(offsets(&seen, partition), (position..500).collect::<Vec<_>>());
+        }
+        harness.queue.resume_at(&list(&[("t", 0, 400), ("t", 1, 400)])).unwrap();
+    }
+}
+
+#[test]
+fn end_of_partition_events_are_refused_because_they_would_lose_records() {
+    let harness = Harness::new(&[("t", 1)], &[]);
+    let consumer = Arc::new(consumer(&harness.cluster, &[("enable.partition.eof", "true")]));
+    let refused = BatchQueue::new(&consumer, &harness.sleeper.waker());
+    assert!(matches!(refused, Err(Error::PartitionEof)));
+}
+
+#[test]
+fn a_position_is_behind_what_was_handed_out_and_never_that_of_before_a_seek() {
+    let mut harness = Harness::new(&[("t", 2)], &[]);
+    harness.fill("t", 0, 10);
+    let both = [("t", 1), ("t", 0)];
+    harness.queue.assign(&list(&[("t", 0, 4), ("t", 1, 0)])).unwrap();
+    assert_eq!(harness.queue.positions(&both).unwrap(), [None, None]);
+    harness.collect(records(6));
+    assert_eq!(harness.queue.positions(&both).unwrap(), [None, Some(10)]);
+    for start in 0..9 {
+        harness.consumer.seek("t", 0, Offset::Offset(start), Duration::ZERO).unwrap();
+        assert_eq!(harness.queue.positions(&both).unwrap(), [None, None]);
+        let seen = harness.collect(records(10 - start as usize));
+        assert_eq!(offsets(&seen, 0), (start..10).collect::<Vec<_>>());
+        assert_eq!(harness.queue.positions(&both).unwrap(), [None, Some(10)]);
+    }
 }
 
 #[test]

@@ -52,13 +52,7 @@ impl ConsumerContext for Stores {
     }
 }
 
-/// One entry of a chunk, copied out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    Record(Record),
-    Eof { topic: String, partition: i32, offset: i64 },
-}
-
+/// A record, copied out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     pub topic: String,
@@ -137,7 +131,7 @@ impl Harness {
     }
 
     /// Takes what arrives until `enough` of it is there.
-    pub fn collect(&mut self, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    pub fn collect(&mut self, enough: impl Fn(&[Record]) -> bool) -> Vec<Record> {
         let mut seen = Vec::new();
         self.until(|harness| {
             loop {
@@ -178,7 +172,6 @@ pub fn consumer(cluster: &EmbeddedCluster, settings: &[(&str, &str)]) -> BaseCon
         .set("group.id", "g")
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50")
         .set("session.timeout.ms", "1200")
         .set("heartbeat.interval.ms", "100")
@@ -212,39 +205,29 @@ pub fn produce<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
     producer.send(record).map_err(|(error, _)| error).unwrap();
 }
 
-fn copy(polled: &Polled<'_>) -> Seen {
-    match polled {
-        Polled::Record(record) => Seen::Record(Record {
-            topic: record.topic().to_owned(),
-            partition: record.partition(),
-            offset: record.offset(),
-            key: record.key().map(<[u8]>::to_vec),
-            payload: record.payload().map(<[u8]>::to_vec),
-            timestamp_ms: record.timestamp_ms(),
-            headers: record
-                .headers()
-                .unwrap()
-                .map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)))
-                .collect(),
-        }),
-        Polled::Eof { topic, partition, offset } => {
-            Seen::Eof { topic: (*topic).to_owned(), partition: *partition, offset: *offset }
-        }
-        Polled::Error { .. } => panic!("the client reports {polled:?}"),
+fn copy(polled: &Polled<'_>) -> Record {
+    let Polled::Record(record) = polled else { panic!("the client reports {polled:?}") };
+    Record {
+        topic: record.topic().to_owned(),
+        partition: record.partition(),
+        offset: record.offset(),
+        key: record.key().map(<[u8]>::to_vec),
+        payload: record.payload().map(<[u8]>::to_vec),
+        timestamp_ms: record.timestamp_ms(),
+        headers: record
+            .headers()
+            .unwrap()
+            .map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)))
+            .collect(),
     }
 }
 
-/// Whether `count` partitions have said that they are at their end.
-pub fn ends(count: usize) -> impl Fn(&[Seen]) -> bool {
-    move |seen| seen.iter().filter(|entry| matches!(entry, Seen::Eof { .. })).count() >= count
+/// Whether `count` records are there.
+pub fn records(count: usize) -> impl Fn(&[Record]) -> bool {
+    move |seen| seen.len() >= count
 }
 
 /// The offsets of the records of a partition, in the order in which they came.
-pub fn offsets(seen: &[Seen], partition: i32) -> Vec<i64> {
-    seen.iter()
-        .filter_map(|entry| match entry {
-            Seen::Record(record) if record.partition == partition => Some(record.offset),
-            _ => None,
-        })
-        .collect()
+pub fn offsets(seen: &[Record], partition: i32) -> Vec<i64> {
+    seen.iter().filter(|record| record.partition == partition).map(|record| record.offset).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
@@ -112,8 +113,7 @@ impl Kafka {
     #[expect(clippy::disallowed_methods, reason = "a test may panic over metadata that is no text")]
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
         let count = self.partitions(topic).unwrap_or_else(|| panic!("the broker knows no topic {topic}"));
-        let consumer: BaseConsumer =
-            config(&self.bootstrap()).set("group.id", group).create().expect("the settings are valid");
+        let consumer = self.reader_of_group(group);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, count - 1);
         let list = consumer
@@ -129,6 +129,16 @@ impl Kafka {
                 _ => None,
             })
             .collect()
+    }
+
+    /// A client that may ask for a group's commits; one a group, since tests ask often.
+    fn reader_of_group(&self, group: &str) -> Arc<BaseConsumer> {
+        let mut readers = self.group_readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = readers.entry(group.to_owned()).or_insert_with(|| {
+            let consumer = config(&self.bootstrap()).set("group.id", group).create();
+            Arc::new(consumer.expect("the settings are valid"))
+        });
+        Arc::clone(reader)
     }
 
     /// The committed offsets alone.

@@ -9,7 +9,8 @@ mod ports;
 
 pub use admin::Committed;
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -43,6 +44,7 @@ pub struct Kafka {
     nodes: Vec<Node>,
     admin: AdminClient<DefaultClientContext>,
     client: BaseConsumer,
+    group_readers: Mutex<HashMap<String, Arc<BaseConsumer>>>,
     authorizer: bool,
     _folder: TempDir,
 }
@@ -75,7 +77,14 @@ impl Kafka {
         let bootstrap = bootstrap(&nodes);
         let client: BaseConsumer = config(&bootstrap).create().expect("a client needs no broker to be made");
         let admin = config(&bootstrap).create().expect("a client needs no broker to be made");
-        let mut kafka = Self { nodes, admin, client, authorizer: options.authorizer, _folder: folder };
+        let mut kafka = Self {
+            nodes,
+            admin,
+            client,
+            group_readers: Mutex::default(),
+            authorizer: options.authorizer,
+            _folder: folder,
+        };
         kafka.wait_ready();
         kafka
     }

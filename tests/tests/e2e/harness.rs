@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandmill_tests::kafka::Kafka;
-use sandmill_tests::ledger::{Ledger, Order};
+use sandmill_tests::ledger::{Ledger, Order, over_keys};
 use sandmill_tests::producer::{Outgoing, Producer};
 use sandmill_tests::wait::wait_until;
 
@@ -42,9 +42,8 @@ fn records_are_read_back_as_they_were_produced() {
 fn ten_thousand_records_over_eight_partitions_pass_the_ledger() {
     let kafka = Kafka::shared();
     let topic = kafka.new_topic("harness-many", 8);
-    let records = Ledger::numbered(10_000, 100);
     let mut ledger = Ledger::default();
-    ledger.enter(&records, &Producer::new(kafka).send(&topic, &records));
+    ledger.produce(&Producer::new(kafka), &topic, over_keys(10_000, 100, |_| b"value".to_vec()));
     ledger.compare(&[&kafka.read_all(&topic)], Order::Partition).assert_exact();
     assert!(kafka.committed("harness-nobody", &topic).is_empty());
 }
@@ -70,9 +69,9 @@ fn three_nodes_keep_serving_without_one() {
     let mut kafka = Kafka::start(3);
     kafka.create_topic("copied", 3, &[]);
     let producer = Producer::new(&kafka);
-    producer.send("copied", &Ledger::numbered(100, 10));
+    producer.send("copied", &over_keys(100, 10, |_| b"value".to_vec()));
     kafka.kill(2);
-    producer.send("copied", &Ledger::numbered(100, 10));
+    producer.send("copied", &over_keys(100, 10, |_| b"value".to_vec()));
     kafka.start_node(2);
     assert_eq!(kafka.read_all("copied").len(), 200);
 }

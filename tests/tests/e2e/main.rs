@@ -2,4 +2,13 @@
 //!
 //! All tests share one broker and run at the same time; each has topics, groups and a home of its own.
 
+mod backpressure;
+mod bad_input;
+mod crash;
+mod failures;
 mod harness;
+mod main_job;
+mod metrics;
+mod orderings;
+mod rebalance;
+mod waiting;

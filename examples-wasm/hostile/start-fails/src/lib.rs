@@ -7,8 +7,7 @@
 //! | `spin` | `start` never comes back |
 //! | `memory` | `start` takes memory until it is denied |
 
-use std::alloc::{Layout, handle_alloc_error};
-use std::hint::spin_loop;
+use std::hint::{black_box, spin_loop};
 
 use sandmill_guest::{Config, Failure, Handler, Outputs, Record, StartError};
 
@@ -23,10 +22,7 @@ impl Handler for StartFails {
             "spin" => loop {
                 spin_loop();
             },
-            "memory" => take_all(|| {
-                let mut block = Vec::<u8>::new();
-                block.try_reserve_exact(1024 * 1024).ok().map(|()| block)
-            }),
+            "memory" => take_all(),
             other => {
                 Err(format!("config key `how` is {other:?}: expected error, trap, spin or memory").into())
             }
@@ -38,12 +34,13 @@ impl Handler for StartFails {
     }
 }
 
-fn take_all(mut allocate: impl FnMut() -> Option<Vec<u8>>) -> ! {
-    let mut blocks = Vec::new();
-    while let Some(block) = allocate() {
-        blocks.push(block);
+/// Grows one block until it is denied, which ends the program.
+fn take_all() -> ! {
+    let mut block = Vec::new();
+    loop {
+        block.extend_from_slice(&[1; 1024]);
+        block = black_box(block);
     }
-    handle_alloc_error(Layout::new::<[u8; 1024 * 1024]>())
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused_with_the_list_of_those_there_are() {
-        let error = Kind::named("x").err().expect("x is no kind");
+        let error = Kind::named("x").expect_err("x is no kind");
         assert!(error.contains("\"x\"") && error.contains("unknown-flags"));
     }
 }

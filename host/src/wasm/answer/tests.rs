@@ -328,7 +328,7 @@ fn failures_come_in_order_cut_and_escaped() {
         (first.outcome, first.again),
         (Outcome::Rejected, Again::After(std::time::Duration::from_millis(1500)))
     );
-    assert_eq!(first.message, "\\u{1b}[31mred an…");
+    assert_eq!(first.message, "\\u{1b}[31mred and…");
     assert_eq!((second.again, second.code.len()), (Again::Backoff, 64));
 }
 
@@ -485,7 +485,7 @@ fn assert_right(batch: &Batch, raw: &RawAnswer, answer: &Answer) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5_000))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn no_answer_panics_and_what_is_accepted_is_right(raw in answers()) {
@@ -508,5 +508,5 @@ fn the_random_answers_are_not_all_wrong() {
             with_outputs += usize::from(answer.output_count() > 1);
         }
     }
-    assert!(accepted > 250 && with_outputs > 50, "{accepted} accepted, {with_outputs} of them with outputs");
+    assert!(accepted > 250 && with_outputs > 25, "{accepted} accepted, {with_outputs} of them with outputs");
 }

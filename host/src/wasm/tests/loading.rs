@@ -1,5 +1,7 @@
 //! Every file that is no handler is refused, and says why.
 
+use proptest::prelude::*;
+
 use super::guest::custom_section;
 use super::*;
 use crate::wasm::{Kind, LoadError, Unreadable};
@@ -169,4 +171,38 @@ fn a_cache_that_others_can_write_to_is_not_used() {
 fn more_instances_than_the_machine_holds_are_refused_at_start() {
     let error = Engine::new(&EngineConfig::new(10_000_000)).expect_err("nothing holds so many").to_string();
     assert!(error.contains("10000000 instances need"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_mutation_of_a_module_panics_the_host(
+        component in any::<bool>(),
+        places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        length in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let guest = Guest::new("(i32.const 1024)");
+        let mut bytes = if component { guest.component() } else { guest.core_module() };
+        for (place, byte) in places {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if cut {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        // Most are refused; some still are handlers.
+        let _ = Module::load(engine(), &bytes, Grants::ALL);
+    }
+
+    #[test]
+    fn no_bytes_panic_the_host(bytes in proptest::collection::vec(any::<u8>(), 0..300), magic in 0..3) {
+        let header: &[u8] = match magic {
+            0 => b"",
+            1 => b"\0asm\x01\0\0\0",
+            _ => b"\0asm\x0d\0\x01\0",
+        };
+        prop_assert!(Module::load(engine(), &[header, &bytes].concat(), Grants::ALL).is_err());
+    }
 }

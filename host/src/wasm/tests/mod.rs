@@ -4,8 +4,10 @@
 
 mod calls;
 mod guest;
+mod inspecting;
 mod limits;
 mod loading;
+mod logging;
 mod waiting;
 
 use std::future::Future;

@@ -1,0 +1,165 @@
+//! `sandmill run`: the main job.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::logging::{self, LogFormat};
+use super::settings::Settings;
+use super::{Failure, print};
+use crate::config::Config;
+use crate::http::Server;
+use crate::kafka::preflight::{self, Needs};
+use crate::kafka::EmbeddedBroker;
+use crate::pipeline::{self, Ended, HandlerSource, Host, HostEvent, StartError, forward_signals};
+use crate::telemetry::Registry;
+use crate::wasm::MemoryBudget;
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Version of the Wasm engine, as locked when the host was built.
+const WASMTIME: &str = env!("SANDMILL_WASMTIME");
+/// Partitions of the topics that an embedded broker gets.
+const EMBEDDED_PARTITIONS: i32 = 8;
+
+impl Run {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let embedded = self.settings.embedded_broker;
+        let mut config = self.settings.load()?;
+        logging::start(self.log_format, "info");
+        let broker = embedded.then(|| embedded_broker(&mut config)).transpose()?;
+        let started = Started::start(&config, None)?;
+        if let Some(broker) = &broker {
+            print(format_args!("embedded broker at {}", broker.bootstrap_servers()));
+        }
+        started.wait()
+    }
+}
+
+/// Starts a broker in this process, creates the topics, and points the configuration at it.
+pub(super) fn embedded_broker(config: &mut Config) -> Result<EmbeddedBroker, Failure> {
+    let broker = EmbeddedBroker::start().map_err(Failure::start)?;
+    let mut topics: Vec<&String> = Vec::new();
+    for pipeline in &config.pipelines {
+        topics.extend(pipeline.input.iter().chain(&pipeline.outputs).chain(&pipeline.on_failure.dead_letter_topic));
+    }
+    topics.sort_unstable();
+    topics.dedup();
+    for topic in topics {
+        broker.create_topic(topic, EMBEDDED_PARTITIONS).map_err(Failure::start)?;
+    }
+    config.set_brokers(&broker.bootstrap_servers());
+    Ok(broker)
+}
+
+/// A host with all its pipelines.
+pub(super) struct Started {
+    // In the order in which they have to end.
+    host: Host,
+    pub(super) server: Option<Server>,
+    pub(super) registry: Arc<Registry>,
+}
+
+impl Started {
+    /// Starts everything, in the order in which it is cheapest to find out that it cannot be. `handler` takes
+    /// the place of every pipeline's file.
+    pub(super) fn start(config: &Config, handler: Option<&HandlerSource>) -> Result<Started, Failure> {
+        let registry = Arc::new(Registry::default());
+        let server = match &config.http {
+            Some(http) => {
+                let server = Server::start(http.listen, registry.clone(), WASMTIME).map_err(Failure::start)?;
+                tracing::info!("listening on http://{}", server.address());
+                Some(server)
+            }
+            None => None,
+        };
+        let sources: Vec<HandlerSource> = config
+            .pipelines
+            .iter()
+            .map(|pipeline| handler.cloned().unwrap_or_else(|| HandlerSource::File(pipeline.handler.clone())))
+            .collect();
+        let engine = pipeline::engine_for(config).map_err(Failure::start)?;
+        let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
+        let mut handlers = Vec::new();
+        for (pipeline, source) in config.pipelines.iter().zip(&sources) {
+            handlers.push(pipeline::load(&engine, source, pipeline, &memory).map_err(Failure::start)?);
+        }
+        preflight(config).map_err(Failure::start)?;
+        let workers = config.host.workers.map_or_else(cores, usize::from);
+        let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
+        for ((pipeline, source), handler) in config.pipelines.iter().zip(&sources).zip(handlers) {
+            tracing::info!(
+                pipeline = pipeline.name,
+                group = pipeline.group,
+                input = pipeline.input.join(","),
+                outputs = pipeline.outputs.join(","),
+                digest = %handler.module.digest().short(),
+                start = ?pipeline.start,
+                workers,
+                "starting"
+            );
+            host.add(pipeline, &config.host, source, handler).map_err(Failure::start)?;
+        }
+        forward_signals(host.events()).map_err(|error| Failure::start(StartError::Thread(error)))?;
+        Ok(Started { host, server, registry })
+    }
+
+    /// Waits until all pipelines are over.
+    pub(super) fn wait(self) -> Result<(), Failure> {
+        let mut failures = Vec::new();
+        let mut running = self.host.pipelines();
+        while running > 0
+            && let Some(event) = self.host.next_event()
+        {
+            match event {
+                HostEvent::Signal => self.host.stop(),
+                HostEvent::Ended(Ended { pipeline, failure }) => {
+                    running -= 1;
+                    match failure {
+                        Some(failure) => {
+                            tracing::error!(pipeline, failure, "the pipeline failed");
+                            failures.push(format!("pipeline {pipeline:?} failed: {failure}"));
+                        }
+                        None => tracing::info!(pipeline, "stopped; everything that finished is committed"),
+                    }
+                }
+            }
+        }
+        drop(self);
+        if failures.is_empty() { Ok(()) } else { Err(Failure::pipeline(failures.join("\n"))) }
+    }
+
+    /// Asks all pipelines to stop.
+    pub(super) fn stop(&self) {
+        self.host.stop();
+    }
+}
+
+/// Asks the broker for everything that the pipelines need.
+pub(super) fn preflight(config: &Config) -> Result<(), StartError> {
+    for pipeline in &config.pipelines {
+        let properties = pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let needs = Needs {
+            properties: &properties,
+            group: &pipeline.group,
+            input: &pipeline.input,
+            outputs: &pipeline.outputs,
+            dead_letters: pipeline.on_failure.dead_letter_topic.as_deref(),
+        };
+        preflight::check(&needs).map_err(|reason| StartError::Kafka { pipeline: pipeline.name.clone(), reason })?;
+    }
+    Ok(())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

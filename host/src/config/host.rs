@@ -1,0 +1,144 @@
+//! What holds for the whole host: `[host]` and `[http]`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::units::{Size, duration};
+
+/// The host itself: its folder, its memory, its threads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    /// Folder of the module store, the compiled cache, versions and counters. Relative: to the file's folder.
+    /// Without it: `sandmill` in `$XDG_CACHE_HOME`, else in `~/.cache`.
+    #[serde(serialize_with = "lossy")]
+    pub data_dir: PathBuf,
+    /// Memory of all instances together. Pipelines wait for room, never overshoot.
+    pub guest_memory: Size,
+    /// Wasm stack of one call, for every pipeline; a call that needs more traps.
+    pub stack: Size,
+    /// Worker threads, shared by all pipelines. Without it: one a core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "NonZeroUsize")]
+    pub workers: Option<NonZeroUsize>,
+    /// How long a stop or a revoke waits for calls that run before it interrupts them.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            // Depends on the environment: set when the configuration is loaded.
+            data_dir: PathBuf::new(),
+            guest_memory: Size::from_gib(4),
+            stack: Size::from_mib(1),
+            workers: None,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Writes a path for people: what is no UTF-8 in it is replaced.
+pub(super) fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// The HTTP server: metrics, health, API, console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The address and port to listen on.
+    pub listen: SocketAddr,
+}
+
+/// `[http]` as it is written; [`Http`] is what it means.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HttpTable {
+    /// Address and port of metrics, health, API and console; `"off"` opens no socket.
+    pub listen: Listen,
+}
+
+/// Where to listen, if at all. Written as `127.0.0.1:9095`, `[::1]:9095` or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// No socket.
+    Off,
+    /// This address and port.
+    At(SocketAddr),
+}
+
+impl Default for Listen {
+    /// Loopback: nothing is open to the network unless someone says so.
+    fn default() -> Self {
+        Self::At(SocketAddr::from(([127, 0, 0, 1], 9095)))
+    }
+}
+
+/// A text that is no [`Listen`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an address and port; write it like \"127.0.0.1:9095\" or \"[::1]:9095\", or \"off\"")]
+pub struct ListenError(String);
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|_| ListenError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Listen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListenVisitor;
+        impl Visitor<'_> for ListenVisitor {
+            type Value = Listen;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address and port like \"127.0.0.1:9095\", or \"off\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Listen, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(ListenVisitor)
+    }
+}
+
+impl JsonSchema for Listen {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Listen".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^off$|:[0-9]+$" })
+    }
+}

@@ -1,0 +1,222 @@
+//! File, environment and flags become one validated [`Config`].
+//!
+//! Called once, by the command line, before any thread starts; what it returns is never changed afterwards and
+//! is handed to the parts of the host by reference or clone. Nothing here looks at the process: the environment
+//! is an argument. The only input and output is reading the file and the files that secrets are kept in.
+//!
+//! ```text
+//! file ──► tree ──► environment, flags laid over it ──► typed tables ──► client properties ──► checks ──► Config
+//!          tree     layers                              reader           properties            check
+//! ```
+//!
+//! A mistake is told with file, line and column (or the variable, or the flag), the key, what is wrong and what
+//! to do; all that are independent are told at once. Types, keys, defaults and descriptions stand once, on the
+//! types in `pipeline` and `host`; the JSON schema, the names of the variables and the tests of the
+//! documentation are made from them.
+
+mod bounds;
+mod check;
+mod error;
+mod host;
+mod layers;
+mod librdkafka;
+mod pipeline;
+mod print;
+mod properties;
+mod reader;
+mod schema;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use error::{Error, Errors, Origin};
+pub use host::{Host, Http, Listen, ListenError};
+pub use layers::OTHER_VARIABLES;
+pub use librdkafka::{RESERVED, names as client_property_names};
+pub use pipeline::{
+    Allow, Backoff, Batch, InFlight, Limits, OnFailure, OnMetadataFull, OnOffsetLost, Ordering, Pipeline,
+    Start, Then,
+};
+pub use properties::ClientProperties;
+pub use schema::schema;
+pub use source::{Overrides, Source};
+pub use units::{Size, SizeError};
+
+use error::{Findings, folder_of};
+use host::HttpTable;
+use properties::{PropertiesSchema, Sources, read_later};
+use source::SourceFile;
+use tree::{Node, in_pipeline};
+
+/// The whole configuration, complete and checked. Displays as the file that would say the same, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// librdkafka properties of all clients. A pipeline's own are in its [`Pipeline::kafka`], these included.
+    pub kafka: ClientProperties,
+    /// The host itself.
+    pub host: Host,
+    /// The HTTP server; `None` opens no socket.
+    pub http: Option<Http>,
+    /// At least one, each with its own name.
+    pub pipelines: Vec<Pipeline>,
+}
+
+/// Configuration of a Sandmill host.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    /// librdkafka properties of all clients: text, numbers, true or false, or where a secret is kept.
+    #[serde(deserialize_with = "read_later")]
+    #[schemars(with = "PropertiesSchema")]
+    kafka: ClientProperties,
+    /// The host itself: its folder, its memory, its threads.
+    host: Host,
+    /// The HTTP server: metrics, health, API, console.
+    http: HttpTable,
+    /// The pipelines, one table each.
+    pipeline: Vec<Pipeline>,
+}
+
+impl Config {
+    /// Reads, lays over each other and checks everything that `source` names.
+    ///
+    /// # Errors
+    /// Every independent mistake, each with its place and what to do. After mistakes of spelling and types the
+    /// checks between keys are left out: they would report what follows from those.
+    #[expect(clippy::needless_pass_by_value, reason = "holds passwords: better gone once it is used")]
+    pub fn load(source: Source) -> Result<Self, Errors> {
+        let mut findings = Findings::default();
+        let mut tree = read_file(&source, &mut findings);
+        findings.check()?;
+        if source.file.is_none() {
+            layers::pipeline_of_flags(&mut tree, &source.overrides, &mut findings);
+        }
+        layers::environment(&mut tree, &source.environment, &mut findings);
+        layers::flags(&mut tree, &source.overrides, source.file.is_some(), &mut findings);
+
+        let file = reader::read::<File>(tree.clone(), &mut findings);
+        let folder = source.file_name().map(folder_of).unwrap_or_default();
+        let sources = Sources { environment: &source.environment, folder: &folder };
+        let mut kafka = properties::read(&tree, &["kafka".into()], &sources, &mut findings);
+        // Java clients choose the same partitions; what a user sets wins.
+        if kafka.get("partitioner").is_none() {
+            kafka.set("partitioner", "murmur2_random");
+        }
+        let mut own = Vec::new();
+        for (n, _) in tree.pipelines() {
+            own.push(properties::read(&tree, &in_pipeline(n, "kafka"), &sources, &mut findings).over(&kafka));
+        }
+        findings.check()?;
+        // Without findings there is a file.
+        let File { host, http, pipeline: pipelines, .. } = file.unwrap_or_default();
+        let http = match http.listen {
+            Listen::Off => None,
+            Listen::At(listen) => Some(Http { listen }),
+        };
+        let mut config = Self { kafka, host, http, pipelines };
+        config.complete(&tree, own, &source, &folder, &mut findings);
+        check::check(&config, &tree, &mut findings);
+        findings.check()?;
+        Ok(config)
+    }
+
+    /// Sets the brokers' address of all clients, as for an embedded broker that has just started.
+    pub fn set_brokers(&mut self, servers: &str) {
+        self.kafka.set("bootstrap.servers", servers);
+        for pipeline in &mut self.pipelines {
+            pipeline.kafka.set("bootstrap.servers", servers);
+        }
+    }
+
+    /// Fills in what depends on other keys or on the environment.
+    fn complete(
+        &mut self,
+        tree: &Node,
+        kafka: Vec<ClientProperties>,
+        source: &Source,
+        folder: &Path,
+        findings: &mut Findings,
+    ) {
+        let data_dir = ["host".into(), "data_dir".into()];
+        if !self.host.data_dir.as_os_str().is_empty() {
+            self.host.data_dir = resolve(&self.host.data_dir, &tree.origin(&data_dir), folder);
+        } else if let Some(cache) = cache_folder(&source.environment) {
+            self.host.data_dir = cache.join("sandmill");
+        } else {
+            let missing = "missing key \"data_dir\" in [host]: neither XDG_CACHE_HOME nor HOME says where a default \
+                           could be; add data_dir = \"/var/lib/sandmill\"";
+            findings.add(tree.origin(&data_dir), missing);
+        }
+        for (n, (pipeline, kafka)) in self.pipelines.iter_mut().zip(kafka).enumerate() {
+            let written = |key: &str| tree.get(&in_pipeline(n, key)).is_some();
+            pipeline.kafka = kafka;
+            if source.overrides.embedded_broker {
+                pipeline.kafka.remove("bootstrap.servers");
+            } else if pipeline.kafka.get("bootstrap.servers").is_none_or(str::is_empty) {
+                let name = tree.table_name(&in_pipeline(n, ""));
+                let missing = format!(
+                    "no brokers for {name}; add \"bootstrap.servers\" = \"host:9092\" to [kafka], or give --brokers"
+                );
+                findings.add(tree.origin(&["kafka".into()]), missing);
+            }
+            if !pipeline.handler.as_os_str().is_empty() {
+                let at = tree.origin(&in_pipeline(n, "handler"));
+                pipeline.handler = resolve(&pipeline.handler, &at, folder);
+            }
+            if !written("group") {
+                pipeline.group = format!("sandmill-{}", pipeline.name);
+            }
+            if !written("on_failure.then") && pipeline.on_failure.dead_letter_topic.is_some() {
+                pipeline.on_failure.then = Then::DeadLetter;
+            }
+        }
+        if source.overrides.embedded_broker {
+            self.kafka.remove("bootstrap.servers");
+        }
+    }
+}
+
+/// The tree of the file, or an empty one where there is none.
+fn read_file(source: &Source, findings: &mut Findings) -> Node {
+    let nothing = Node::empty_table(Origin::Nowhere);
+    match &source.file {
+        Some(SourceFile::Text { name, text }) => Node::parse(name, text, findings),
+        Some(SourceFile::Path(path)) => match fs::read_to_string(path) {
+            Ok(text) => Node::parse(path, &text, findings),
+            Err(error) => {
+                findings.add(Origin::Nowhere, format!("cannot read {}: {error}", path.display()));
+                nothing
+            }
+        },
+        None if source.overrides.handler.is_none() => {
+            findings.add(Origin::Nowhere, "nothing to run; give HANDLER.wasm with --input, or --config FILE");
+            nothing
+        }
+        None => nothing,
+    }
+}
+
+/// A path in the file starts from the file's folder, any other from the working directory.
+fn resolve(path: &Path, at: &Origin, folder: &Path) -> PathBuf {
+    match at {
+        Origin::File { .. } => folder.join(path),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// The user's folder for what can be made again, after the XDG base directory specification (relative paths are
+/// to be ignored).
+fn cache_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+}

@@ -1,0 +1,298 @@
+//! One pipeline: inputs, handler, outputs and policies, each key with its default and unit.
+//!
+//! These types are the file's tables. Defaults stand in the `Default` impls and nowhere else; the JSON schema,
+//! the documentation and its tests are made from them and from the comments.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::host::lossy;
+use super::properties::{ClientProperties, PropertiesSchema, read_later};
+use super::units::{Size, duration};
+
+/// A handler with its inputs, outputs and policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pipeline {
+    /// Name in metrics, logs and the API: 1 to 63 of `a-z`, `0-9`, `.`, `_`, `-`, first a letter or a digit.
+    pub name: String,
+    /// The handler's Wasm file. Relative: to the configuration file's folder.
+    #[serde(serialize_with = "lossy")]
+    pub handler: PathBuf,
+    /// Topics to read; at least one.
+    pub input: Vec<String>,
+    /// Topics that the handler may write to, at most 255; it names them by their place in this list.
+    pub outputs: Vec<String>,
+    /// Consumer group. Without it: `sandmill-` and the pipeline's name.
+    pub group: String,
+    /// Which records wait for each other.
+    pub ordering: Ordering,
+    /// Where to begin in a partition for which the group never committed anything.
+    pub start: Start,
+    /// What to do when the committed offset no longer exists in the partition.
+    pub on_offset_lost: OnOffsetLost,
+    /// What to do when the completed records above a gap no longer fit into the commit's metadata.
+    pub on_metadata_full: OnMetadataFull,
+    /// Calls of the handler that may exist at once, and so its instances, over all workers.
+    pub max_instances: u32,
+    /// Time between two commits.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub commit_interval: Duration,
+    /// Characters of metadata that one committed partition may carry: the broker's `offset.metadata.max.bytes`.
+    pub metadata_limit: u32,
+    /// Settings that the handler reads, as text. They are printed and shown: not for secrets.
+    pub config: BTreeMap<String, String>,
+    /// librdkafka properties of this pipeline's clients, laid over `[kafka]`. Loaded: both together.
+    #[serde(deserialize_with = "read_later", skip_serializing_if = "ClientProperties::is_empty")]
+    #[schemars(with = "PropertiesSchema")]
+    pub kafka: ClientProperties,
+    /// How much one record may cost.
+    pub limits: Limits,
+    /// How many records go into one call of the handler.
+    pub batch: Batch,
+    /// How much may be taken from the input and not be complete yet.
+    pub in_flight: InFlight,
+    /// What happens to a record that the handler fails on.
+    pub on_failure: OnFailure,
+    /// What the handler may use of the host. Everything that is not named is denied.
+    pub allow: Allow,
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self {
+            // These three have no default; empty is refused when the configuration is checked.
+            name: String::new(),
+            handler: PathBuf::new(),
+            input: Vec::new(),
+            outputs: Vec::new(),
+            // Follows from the name: set when the configuration is loaded.
+            group: String::new(),
+            ordering: Ordering::default(),
+            start: Start::default(),
+            on_offset_lost: OnOffsetLost::default(),
+            on_metadata_full: OnMetadataFull::default(),
+            max_instances: 256,
+            commit_interval: Duration::from_millis(500),
+            metadata_limit: 4096,
+            config: BTreeMap::new(),
+            kafka: ClientProperties::default(),
+            limits: Limits::default(),
+            batch: Batch::default(),
+            in_flight: InFlight::default(),
+            on_failure: OnFailure::default(),
+            allow: Allow::default(),
+        }
+    }
+}
+
+/// Which records wait for each other. A retried record holds back what waits for it, and nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ordering {
+    /// Records of one key in one partition take effect in offset order; records without a key in any order.
+    #[default]
+    Key,
+    /// All records of a partition take effect in offset order.
+    Partition,
+    /// No record waits for another.
+    Unordered,
+}
+
+/// Where to begin in a partition for which the group never committed anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// At the oldest record that the broker still has.
+    #[default]
+    Earliest,
+    /// After the newest record; partitions that appear later begin at their oldest all the same.
+    Latest,
+}
+
+/// What to do when the committed offset no longer exists in the partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnOffsetLost {
+    /// Stop the pipeline and say so: records may have been lost, and someone should decide.
+    #[default]
+    Halt,
+    /// Go on at the oldest record that the broker still has.
+    Earliest,
+    /// Go on after the newest record.
+    Latest,
+}
+
+/// What to do when the completed records above a gap no longer fit into the commit's metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMetadataFull {
+    /// Take no new records of that partition until the gap closes.
+    #[default]
+    Pause,
+    /// Remember completed records up to some offset only; what lies beyond may be repeated after a crash.
+    Truncate,
+}
+
+/// How much one record may cost. What goes beyond fails that record and throws the instance away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Fuel for one record: about one unit for each Wasm instruction. Beyond: `out_of_fuel`.
+    pub fuel: u64,
+    /// Time for one record: computing plus waiting for the host. Beyond: `deadline`.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub deadline: Duration,
+    /// Memory and tables of one instance. Growth beyond is denied; a trap after that is `memory_limit`.
+    pub memory: Size,
+    /// Output records for one input record. Beyond: `invalid_output`.
+    pub output_records: u32,
+    /// Bytes of all output records for one input record. Beyond: `invalid_output`.
+    pub output_bytes: Size,
+    /// Calls from the handler into the host for one record. Beyond: `host_error`.
+    pub host_calls: u32,
+    /// Log text for one record. What is beyond is cut and counted.
+    pub log_bytes_per_record: Size,
+    /// Log text of the pipeline in one second. What is beyond is cut and counted.
+    pub log_bytes_per_second: Size,
+    /// Length of the message that a failed record carries. What is beyond is cut.
+    pub failure_message: Size,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: 1_000_000_000,
+            deadline: Duration::from_secs(5),
+            memory: Size::from_mib(64),
+            output_records: 1_000,
+            output_bytes: Size::from_mib(8),
+            host_calls: 10_000,
+            log_bytes_per_record: Size::from_kib(4),
+            log_bytes_per_second: Size::from_kib(64),
+            failure_message: Size::from_kib(1),
+        }
+    }
+}
+
+/// How many records go into one call of the handler. A batch is sent when a worker is free; none waits to fill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batch {
+    /// Most records in one call.
+    pub records: u32,
+    /// Most bytes of keys, values and headers in one call; a single larger record still goes alone.
+    pub bytes: Size,
+    /// How long one call should take: the number of records in it follows the handler's speed.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub time: Duration,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { records: 256, bytes: Size::from_mib(1), time: Duration::from_millis(2) }
+    }
+}
+
+/// How much may be taken from the input and not be complete yet, over all partitions of one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InFlight {
+    /// Most records; partitions pause at this number.
+    pub records: u32,
+    /// Most bytes of keys, values and headers; partitions pause at this size.
+    pub bytes: Size,
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self { records: 32_768, bytes: Size::from_mib(64) }
+    }
+}
+
+/// What happens to a record that the handler fails on: retries first, then `then`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OnFailure {
+    /// Further tries after the first; 0 for none.
+    pub retries: u32,
+    /// Pauses before the retries. Only records that must wait for this one wait with it.
+    pub backoff: Backoff,
+    /// No retry later than this after the first try, however many are left. Without it: only the number counts.
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "duration::Text")]
+    pub retry_for: Option<Duration>,
+    /// What follows the last try. Without it: `dead-letter` if `dead_letter_topic` is set, else `halt`.
+    pub then: Then,
+    /// Topic for the records that were given up, with the reason in their headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub dead_letter_topic: Option<String>,
+}
+
+impl Default for OnFailure {
+    fn default() -> Self {
+        Self {
+            retries: 5,
+            backoff: Backoff::default(),
+            retry_for: None,
+            then: Then::Halt,
+            dead_letter_topic: None,
+        }
+    }
+}
+
+/// Pauses before retries: each is drawn between zero and a bound that doubles from `first` up to `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backoff {
+    /// Longest pause before the first retry.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub first: Duration,
+    /// Longest pause before any retry.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
+}
+
+/// What follows the last try of a failing record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// Publish the record to the dead letter topic, then it is complete.
+    DeadLetter,
+    /// Drop the record; it counts as complete.
+    Skip,
+    /// Stop the pipeline with everything before the record committed.
+    Halt,
+}
+
+/// What the handler may use of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allow {
+    /// Write to the host's log, within the limits.
+    pub log: bool,
+    /// Read the pipeline's `config`.
+    pub config: bool,
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Self { log: false, config: true }
+    }
+}

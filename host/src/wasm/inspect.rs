@@ -1,0 +1,163 @@
+//! What a file is, what it asks for, and whether it would be refused: `sandmill inspect`.
+//!
+//! Inspecting goes the way of loading as far as the file lets it, and measures what loading does not: how long
+//! compiling takes, and how long an instance takes to start.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Serialize, Serializer};
+
+use super::anatomy::{self, Kind};
+use super::capability::{self, Capability, Grants};
+use super::digest::Digest;
+use super::engine::Engine;
+use super::instance::{Instance, InstanceSettings};
+use super::module::{self, LoadError, Module};
+use super::text;
+use crate::cancel::Cancel;
+
+/// Longest name that is shown, in bytes.
+const NAME: usize = 200;
+
+/// What is known of a file. What could not be found out is absent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Its name.
+    pub digest: Digest,
+    /// Bytes of the file.
+    pub size: usize,
+    /// Component or core module.
+    pub kind: Option<Kind>,
+    /// Bytes of the component that a core module became.
+    pub component_size: Option<usize>,
+    /// The version of the contract that it speaks.
+    pub contract: Option<String>,
+    /// What the component imports.
+    pub imports: Vec<Import>,
+    /// What the file exports. Escaped.
+    pub exports: Vec<String>,
+    /// Functions of all its modules.
+    pub functions: usize,
+    /// Languages and tools that say they made it. Escaped.
+    pub producers: Vec<String>,
+    /// Whether it was started and frozen when it was built: then every instance has the same random seeds.
+    pub preinitialised: bool,
+    /// Why no pipeline can run it; absent: one that grants what `imports` need can.
+    pub refused: Option<String>,
+    /// Checking, compiling and linking.
+    #[serde(rename = "compile_ms", serialize_with = "millis")]
+    pub compile: Option<Duration>,
+    /// Making an instance and calling its `start`, the second time: what a restart costs.
+    #[serde(rename = "start_ms", serialize_with = "millis")]
+    pub start: Option<Duration>,
+    /// Why `start` failed; it may need what its pipeline's `config` would say.
+    pub start_failure: Option<String>,
+    /// Bytes of memories and tables of a started instance.
+    pub memory: Option<usize>,
+}
+
+/// Something that a component imports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Import {
+    /// Its name, escaped.
+    pub name: String,
+    /// What a pipeline has to grant for it; absent: this host has no such thing.
+    pub needs: Option<Capability>,
+}
+
+/// Finds out about `bytes`, with everything granted, and starts an instance with `settings`.
+///
+/// Takes as long as compiling does. To be called from a thread that runs no async runtime; it makes its own.
+pub fn inspect(engine: &Engine, bytes: &[u8], settings: &Arc<InstanceSettings>) -> Report {
+    let mut report = Report::of(bytes);
+    let loaded = report.read(bytes).and_then(|()| {
+        let since = Instant::now();
+        let module = Module::load(engine, bytes, Grants::ALL)?;
+        report.compile = Some(since.elapsed());
+        Ok(module)
+    });
+    match loaded {
+        Ok(module) => report.start(&module, settings),
+        Err(error) => report.refused = Some(error.to_string()),
+    }
+    report
+}
+
+impl Report {
+    fn of(bytes: &[u8]) -> Self {
+        Report {
+            digest: Digest::of(bytes),
+            size: bytes.len(),
+            kind: None,
+            component_size: None,
+            contract: None,
+            imports: Vec::new(),
+            exports: Vec::new(),
+            functions: 0,
+            producers: Vec::new(),
+            preinitialised: false,
+            refused: None,
+            compile: None,
+            start: None,
+            start_failure: None,
+            memory: None,
+        }
+    }
+
+    /// Fills in what can be read, as far as that goes.
+    fn read(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let shown = |names: &[String]| names.iter().map(|name| text::clean(name, NAME)).collect();
+        let anatomy = anatomy::read(bytes)?;
+        self.kind = Some(anatomy.kind);
+        self.contract = anatomy.contract().map(|version| text::clean(version, NAME));
+        self.exports = shown(&anatomy.exports);
+        self.functions = anatomy.functions;
+        self.producers = shown(&anatomy.producers);
+        self.preinitialised = anatomy.is_preinitialised();
+        if anatomy.kind == Kind::Component {
+            self.imports(&anatomy.imports);
+        }
+        let checked = module::check(bytes)?;
+        self.imports(&checked.imports);
+        if anatomy.kind == Kind::CoreModule {
+            self.component_size = Some(checked.component.len());
+        }
+        Ok(())
+    }
+
+    fn imports(&mut self, names: &[String]) {
+        let import =
+            |name: &String| Import { name: text::clean(name, NAME), needs: capability::of_import(name) };
+        self.imports = names.iter().map(import).collect();
+    }
+
+    /// Starts instances and measures the second: the first one maps what later ones share.
+    fn start(&mut self, module: &Module, settings: &Arc<InstanceSettings>) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                self.start_failure = Some(format!("no runtime to start it on: {error}"));
+                return;
+            }
+        };
+        let cancel = Arc::new(Cancel::new());
+        for _ in 0..2 {
+            let since = Instant::now();
+            match runtime.block_on(Instance::start(module, settings, &cancel)) {
+                Ok(instance) => {
+                    self.start = Some(since.elapsed());
+                    self.memory = Some(instance.memory());
+                }
+                Err(failure) => {
+                    self.start_failure = Some(failure.to_string());
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64() * 1e3).serialize(serializer)
+}

@@ -1,0 +1,314 @@
+//! Whatever is wrong before or at the start: the exit code says whose fault it is, and the message names the
+//! thing and what to do, without a chain of causes and without a backtrace.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sandmill_tests::guests::{core_guest, guest};
+use sandmill_tests::host::{Ended, Home};
+use sandmill_tests::job::{Job, quoted};
+use sandmill_tests::kafka::{Kafka, Options};
+use sandmill_tests::ledger::over_keys;
+use sandmill_tests::producer::Producer;
+use sandmill_tests::unique;
+
+/// A pipeline failed while it ran.
+const FAILED: i32 = 1;
+/// Wrong usage or configuration.
+const USAGE: i32 = 2;
+/// The host refused to start.
+const REFUSED: i32 = 3;
+
+/// A component whose one import no host has.
+const UNKNOWN_IMPORT: &str = r#"(component
+  (import "acme:payments/ledger@1.2.0" (instance (export "book" (func))))
+)"#;
+
+/// The run ended with this code, and a message for people that has all of these words.
+#[track_caller]
+fn assert_said(ended: &Ended, code: i32, words: &[&str]) {
+    let text = &ended.stderr;
+    assert_eq!(ended.code, code, "{text}");
+    let lower = text.to_lowercase();
+    for word in words {
+        assert!(lower.contains(&word.to_lowercase()), "{word:?} is not in:\n{text}");
+    }
+    for noise in
+        ["panicked", "backtrace", "Caused by", "RUST_BACKTRACE", "Error:", "Error {", "/src/", ".rs:"]
+    {
+        assert!(!text.contains(noise), "{noise:?} is in:\n{text}");
+    }
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.starts_with("sandmill: "), "the last line is not the message:\n{text}");
+    assert!(last.len() < 600, "a message of {} bytes", last.len());
+}
+
+/// `sandmill run` of this module on a broker that has the topics.
+fn run_module(module: &Path) -> Ended {
+    let kafka = Kafka::shared();
+    let job = Job::new(kafka, module, 1);
+    job.start().end(Duration::from_secs(90))
+}
+
+fn module_of(name: &str, content: &[u8]) -> (Home, PathBuf) {
+    let home = Home::new();
+    let path = home.file(name, content);
+    (home, path)
+}
+
+#[test]
+fn no_such_module() {
+    assert_said(&run_module(Path::new("/nowhere/missing.wasm")), REFUSED, &["/nowhere/missing.wasm"]);
+}
+
+#[test]
+fn a_file_that_is_no_wasm() {
+    let (_home, path) = module_of("notes.wasm", b"these are notes, not a module");
+    assert_said(&run_module(&path), REFUSED, &["notes.wasm", "not", "wasm"]);
+}
+
+#[test]
+fn an_empty_file() {
+    let (_home, path) = module_of("empty.wasm", b"");
+    assert_said(&run_module(&path), REFUSED, &["empty.wasm", "empty"]);
+}
+
+#[test]
+fn a_module_cut_short() {
+    let whole = std::fs::read(guest("echo")).expect("the handler was built");
+    let (_home, path) = module_of("cut.wasm", &whole[..whole.len() / 2]);
+    assert_said(&run_module(&path), REFUSED, &["cut.wasm"]);
+}
+
+#[test]
+fn a_core_module_cut_short() {
+    let whole = std::fs::read(core_guest("echo")).expect("the handler was built");
+    let (_home, path) = module_of("cut-core.wasm", &whole[..whole.len() - 100]);
+    assert_said(&run_module(&path), REFUSED, &["cut-core.wasm"]);
+}
+
+#[test]
+fn a_core_module_without_the_exports() {
+    let (_home, path) = module_of("bare.wasm", b"\0asm\x01\0\0\0");
+    assert_said(&run_module(&path), REFUSED, &["bare.wasm", "sandmill:handler"]);
+}
+
+#[test]
+fn a_component_without_the_exports() {
+    let bytes = wat::parse_str("(component)").expect("the text is right");
+    let (_home, path) = module_of("hollow.wasm", &bytes);
+    assert_said(&run_module(&path), REFUSED, &["hollow.wasm", "export", "sandmill:handler"]);
+}
+
+#[test]
+fn another_version_of_the_contract() {
+    let ended = run_module(&guest("hostile_other_version"));
+    assert_said(&ended, REFUSED, &["hostile_other_version.wasm", "9.0.0", "0.1.0"]);
+}
+
+#[test]
+fn an_unknown_import() {
+    let bytes = wat::parse_str(UNKNOWN_IMPORT).expect("the text is right");
+    let (_home, path) = module_of("asks.wasm", &bytes);
+    assert_said(&run_module(&path), REFUSED, &["asks.wasm", "acme:payments/ledger"]);
+}
+
+#[test]
+fn a_handler_that_fails_in_start() {
+    assert_said(&run_module(&guest("hostile_start_fails")), REFUSED, &["start", "as the config asks"]);
+}
+
+#[test]
+fn a_handler_that_traps_in_start() {
+    let job = Job::new(Kafka::shared(), &guest("hostile_start_fails"), 1).config("how", "trap");
+    assert_said(&job.start().end(Duration::from_secs(90)), REFUSED, &["start", "as the config asks"]);
+}
+
+#[test]
+fn a_handler_that_never_ends_its_start() {
+    let job = Job::new(Kafka::shared(), &guest("hostile_start_fails"), 1).config("how", "spin").set_in(
+        "limits",
+        "deadline",
+        "\"500ms\"",
+    );
+    assert_said(&job.start().end(Duration::from_secs(90)), REFUSED, &["start"]);
+}
+
+#[test]
+fn a_handler_that_traps_on_every_record() {
+    let kafka = Kafka::shared();
+    let job = Job::new(kafka, &guest("hostile_trap"), 1).config("when", "always").then("halt", 1);
+    Producer::new(kafka).send(&job.input, &over_keys(50, 5, |_| b"value".to_vec()));
+    let ended = job.start().end(Duration::from_secs(90));
+    assert_said(&ended, FAILED, &[&job.name, &job.input, "trap"]);
+    assert!(kafka.committed_offsets(&job.group, &job.input).values().all(|offset| *offset == 0));
+    assert!(job.outputs().is_empty());
+}
+
+/// A run with this configuration file.
+fn run_file(job: &Job<'_>, text: &str) -> Ended {
+    let file = job.home.file("sandmill.toml", text);
+    job.home.run(&[Path::new("run"), Path::new("--config"), &file])
+}
+
+/// The line on which `text` stands, as messages give it.
+fn line_of(file: &str, text: &str) -> String {
+    let at = file.lines().position(|line| line.contains(text)).expect("the file has it") + 1;
+    format!("sandmill.toml:{at}:")
+}
+
+#[test]
+fn a_mistyped_key_with_what_was_meant() {
+    let job = Job::new(Kafka::shared(), &guest("echo"), 1).set("orderring", "\"key\"");
+    let file = job.file_of(&job.pipeline());
+    let place = line_of(&file, "orderring");
+    assert_said(&run_file(&job, &file), USAGE, &["orderring", "ordering", &place]);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_with_its_line() {
+    let job = Job::new(Kafka::shared(), &guest("echo"), 1).set_in("on_failure", "retries", "\"many\"");
+    let file = job.file_of(&job.pipeline());
+    let place = line_of(&file, "\"many\"");
+    assert_said(&run_file(&job, &file), USAGE, &["retries", &place]);
+}
+
+#[test]
+fn a_file_that_is_no_toml() {
+    let job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    assert_said(&run_file(&job, "[kafka\nx = 1\n"), USAGE, &["sandmill.toml:1:"]);
+}
+
+#[test]
+fn a_configuration_file_that_is_not_there() {
+    let ended = Home::new().run(&["run", "--config", "/nowhere/sandmill.toml"]);
+    assert_said(&ended, USAGE, &["/nowhere/sandmill.toml"]);
+}
+
+#[test]
+fn a_property_that_belongs_to_the_host() {
+    for (property, value) in
+        [("enable.auto.commit", "true"), ("auto.offset.reset", "latest"), ("acks", "1"), ("group.id", "mine")]
+    {
+        let job = Job::new(Kafka::shared(), &guest("echo"), 1).kafka(property, value);
+        let file = job.file_of(&job.pipeline());
+        let place = line_of(&file, property);
+        assert_said(&run_file(&job, &file), USAGE, &[property, &place]);
+    }
+}
+
+#[test]
+fn the_same_topic_as_input_and_output() {
+    let mut job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    job.output = job.input.clone();
+    assert_said(&run_file(&job, &job.file_of(&job.pipeline())), USAGE, &[&job.input, "output", "input"]);
+}
+
+#[test]
+fn two_pipelines_of_one_name() {
+    let job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    let other = job.pipeline().replace(&quoted(&job.group), &quoted("another-group"));
+    let file = job.file_of(&format!("{}{other}", job.pipeline()));
+    assert_said(&run_file(&job, &file), USAGE, &[&job.name, "name"]);
+}
+
+#[test]
+fn two_pipelines_of_one_group_on_one_topic() {
+    let job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    let other = job.pipeline().replacen(&quoted(&job.name), &quoted("another-name"), 1);
+    let file = job.file_of(&format!("{}{other}", job.pipeline()));
+    assert_said(&run_file(&job, &file), USAGE, &[&job.group, &job.input]);
+}
+
+#[test]
+fn an_input_topic_that_is_not_there() {
+    let mut job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    job.input = unique("missing-input");
+    assert_said(&run_file(&job, &job.file_of(&job.pipeline())), REFUSED, &[&job.input, "input"]);
+}
+
+#[test]
+fn an_output_topic_that_is_not_there() {
+    let mut job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    job.output = unique("missing-output");
+    assert_said(&run_file(&job, &job.file_of(&job.pipeline())), REFUSED, &[&job.output, "output"]);
+}
+
+#[test]
+fn a_dead_letter_topic_that_is_not_there() {
+    let mut job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    job.dead = unique("missing-dead");
+    let job = job.dead_letters(1);
+    assert_said(&run_file(&job, &job.file_of(&job.pipeline())), REFUSED, &[&job.dead, "dead"]);
+}
+
+#[test]
+fn a_broker_that_does_not_answer() {
+    // A port on which nobody listens, held so that nobody will.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = silent.local_addr().expect("it is bound").to_string();
+    let home = Home::new();
+    let handler = guest("echo");
+    let ended = home
+        .spawn(&[
+            Path::new("run"),
+            &handler,
+            Path::new("--brokers"),
+            Path::new(&address),
+            Path::new("--input"),
+            Path::new("in"),
+            Path::new("--output"),
+            Path::new("out"),
+            Path::new("--listen"),
+            Path::new("off"),
+        ])
+        .end(Duration::from_secs(60));
+    assert_said(&ended, REFUSED, &[&address]);
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let job = Job::new(Kafka::shared(), &guest("echo"), 1);
+    let file = job.file_of(&job.pipeline()).replace("127.0.0.1:0", &address);
+    assert_said(&run_file(&job, &file), REFUSED, &[&address, "listen"]);
+}
+
+#[test]
+fn no_permission_for_topic_or_group() {
+    let kafka = Kafka::start_with(1, &Options { authorizer: true, ..Options::default() });
+    let mut job = Job::new(&kafka, &guest("echo"), 1);
+    for (property, value) in kafka.login_of_stranger() {
+        job = job.kafka(property, value);
+    }
+    let file = job
+        .file_of(&job.pipeline())
+        .replace(&quoted(&kafka.bootstrap()), &quoted(&kafka.bootstrap_of_stranger()));
+    let ended = run_file(&job, &file);
+    assert_said(&ended, REFUSED, &[&job.input, "permi"]);
+    assert!(!ended.stderr.contains("stranger-password"), "the password is in {}", ended.stderr);
+
+    kafka.tool(
+        "org.apache.kafka.tools.AclCommand",
+        &["--add", "--allow-principal", "User:stranger", "--operation", "All", "--topic", "*"],
+    );
+    assert_said(&run_file(&job, &file), REFUSED, &[&job.group, "permi"]);
+
+    let wrong = file.replace("stranger-password", "wrong-password");
+    let ended = run_file(&job, &wrong);
+    assert_said(&ended, REFUSED, &["authenti"]);
+    assert!(!ended.stderr.contains("wrong-password"), "the password is in {}", ended.stderr);
+}
+
+#[test]
+fn wrong_usage() {
+    let home = Home::new();
+    for arguments in [&["run"][..], &["run", "x.wasm"], &["frobnicate"], &["run", "--no-such-flag"]] {
+        let ended = home.run(arguments);
+        assert_eq!(ended.code, USAGE, "{arguments:?}: {}", ended.stderr);
+        assert!(!ended.stderr.is_empty());
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+}
