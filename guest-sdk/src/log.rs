@@ -1,8 +1,8 @@
 //! Lines for the host's log: `sandmill_guest::log::info!("loaded {n} rules")`.
 //!
-//! A capability: where the pipeline does not allow it, lines vanish or the module is refused, as the host
-//! is configured. The host cuts, escapes and rate-limits what it gets; a line never blocks. Outside of Wasm
-//! lines are kept for [`testing::take_log`](crate::testing::take_log).
+//! A capability: the pipeline has to allow it (`allow.log`). The host cuts, escapes and rate-limits what it
+//! gets; a line never blocks. Outside of Wasm lines are kept for
+//! [`testing::take_log`](crate::testing::take_log).
 
 use std::fmt;
 

@@ -51,7 +51,7 @@ pub mod output_flag {
     pub const INPUT_HEADERS: u8 = 1 << 3;
     /// The output has the timestamp of its input.
     pub const INPUT_TIMESTAMP: u8 = 1 << 4;
-    /// [`Outputs::partitions`] holds the output's partition.
+    /// [`Outputs::partitions`](super::Outputs::partitions) holds the output's partition.
     pub const PARTITION: u8 = 1 << 5;
     /// Every bit that has a meaning.
     pub const ALL: u8 = NO_KEY | NO_VALUE | INPUT_KEY | INPUT_HEADERS | INPUT_TIMESTAMP | PARTITION;

@@ -13,7 +13,6 @@ pub mod kafka;
 pub mod machine;
 pub mod outcome;
 pub mod pipeline;
-#[path = "/tmp/progress/src/progress/mod.rs"]
 pub mod progress;
 pub mod telemetry;
 pub mod time;

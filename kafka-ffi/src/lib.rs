@@ -6,11 +6,11 @@
 //!
 //! | module | what it buys | called on |
 //! |---|---|---|
-//! | [`wake`] | one sleep for records, client events, commit replies and completions | consumer thread sleeps, any thread wakes |
+//! | [`mod@wake`] | one sleep for records, client events, commit replies and completions | consumer thread sleeps, any thread wakes |
 //! | [`batch`] | records by the array: 96 ns a record where `poll` costs 235 | consumer thread |
 //! | [`record`] | a record borrowed from the client's memory, nothing allocated | consumer thread |
 //! | [`commit`] | asynchronous commits whose acknowledgement arrives | consumer thread |
-//! | [`committed`] | committed offsets with their metadata as bytes | a helper thread |
+//! | [`mod@committed`] | committed offsets with their metadata as bytes | a helper thread |
 //! | [`admin`] | ids of topics, end offsets of many partitions at once | a helper thread |
 //! | [`watermark`] | the watermarks that the client saw last | any thread |
 //! | [`embedded`] | a broker inside this process | any thread |
@@ -29,8 +29,9 @@
 //! rebalance callback to give the assignment up, so a callback that only stores and returns leaves
 //! that drop waiting for ever. Either nothing is assigned any more (step 3), or the context carries a
 //! closing flag: once it is set the callback calls `unassign` itself. Both are tested in
-//! `tests/embedded/closing.rs`. The queues of this crate hold an `Arc` of the consumer, so the last one dropped
-//! runs that drop: keep them all on the consumer thread.
+//! `tests/embedded/closing.rs`. To unassign without unsubscribing is not enough. The queues of this
+//! crate hold an `Arc` of the consumer, so the last one dropped runs that drop: keep them all on the
+//! consumer thread.
 
 pub mod admin;
 pub mod batch;

@@ -186,7 +186,7 @@ impl<'a> Cursor<'a> {
                 return wrong(at, "should look like `dd/Mmm/yyyy:hh:mm:ss +hhmm`");
             }
         }
-        let Some(month) = month(&text[3..6]) else {
+        let Some(month) = month([text[3], text[4], text[5]]) else {
             return wrong(3, "the month should be one of Jan, Feb, …, Dec");
         };
         let Some(year) = number(&text[7..11]) else { return wrong(7, "the year should have four digits") };
@@ -313,10 +313,22 @@ fn number(digits: &[u8]) -> Option<u16> {
         .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u16::from(byte - b'0')))
 }
 
-fn month(name: &[u8]) -> Option<u8> {
-    const NAMES: [&[u8]; 12] =
-        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-    (1..).zip(NAMES).find_map(|(number, month)| (month == name).then_some(number))
+fn month(name: [u8; 3]) -> Option<u8> {
+    Some(match &name {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
+        _ => return None,
+    })
 }
 
 fn days(year: u16, month: u8) -> u16 {

@@ -111,7 +111,11 @@ impl Shard {
         let weight = record.weight();
         let fits = self.lane.back().is_some_and(|open| {
             let batch = &open.batch;
-            batch.len() < bounds.records && batch.weight() + weight <= bounds.bytes && batch.has_room(weight)
+            // A key that comes back to the lane brings records that are older than what stands there.
+            batch.offsets().last().is_none_or(|&last| last < record.offset.0)
+                && batch.len() < bounds.records
+                && batch.weight() + weight <= bounds.bytes
+                && batch.has_room(weight)
         });
         if !fits {
             self.lane.push_back(Segment { batch: pool.take(), from: 0 });

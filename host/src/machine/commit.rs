@@ -112,10 +112,10 @@ impl Machine {
             self.commits.outstanding.push(Pending { slot, epoch: partition.epoch, entry: entry.clone() });
             entries.push(entry);
         }
-        if due {
-            self.commits.next = now + self.options.commit_interval;
-        }
         if !entries.is_empty() {
+            if due {
+                self.commits.next = now + self.options.commit_interval;
+            }
             self.effects.push_back(Effect::Commit(entries));
         }
     }

@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Kafka, REQUEST, config};
 use crate::required_path;
-use crate::wait::wait_until;
+use crate::wait::{poll_for, wait_until};
 
 /// A commit of one partition, as the broker holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,12 +113,13 @@ impl Kafka {
     #[expect(clippy::disallowed_methods, reason = "a test may panic over metadata that is no text")]
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
         let count = self.partitions(topic).unwrap_or_else(|| panic!("the broker knows no topic {topic}"));
-        let consumer = self.reader_of_group(group);
+        let reader = self.reader_of_group(group);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, count - 1);
-        let list = consumer
-            .committed_offsets(asked, REQUEST)
-            .unwrap_or_else(|error| panic!("no commits of group {group} on {topic}: {error}"));
+        // A group's coordinator moves when the broker makes its offsets topic: the answer comes later then.
+        let what = format!("the commits of group {group} on {topic} were answered");
+        let list = poll_for(&what, REQUEST, || reader.committed_offsets(asked.clone(), REQUEST).ok())
+            .unwrap_or_else(|message| panic!("{message}"));
         list.elements()
             .iter()
             .filter_map(|element| match element.offset() {

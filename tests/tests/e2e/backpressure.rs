@@ -20,7 +20,7 @@ fn while_every_handler_hangs_the_host_stays_in_its_group() {
         .config("ms", "600000")
         .set("max_instances", "32")
         .set_in("limits", "deadline", "\"15m\"")
-        .set_in("in_flight", "records", "500")
+        .set_in("in_flight", "records", "2000")
         .set_host("drain_timeout", "\"1s\"")
         .kafka("max.poll.interval.ms", &MAX_POLL_INTERVAL.as_millis().to_string())
         .kafka("session.timeout.ms", "6000")
@@ -36,7 +36,8 @@ fn while_every_handler_hangs_the_host_stays_in_its_group() {
     let (memory, since) = (host.resident_bytes(), Instant::now());
     host.wait_until("twice the poll interval had passed", DONE, |host| {
         assert_eq!(host.metric("consumer_backpressure_active", &of_input), 1.0);
-        assert!(host.metric("consumer_in_flight_count", &of_input) <= 500.0, "more in flight than allowed");
+        let in_flight = host.metric("consumer_in_flight_count", &of_input);
+        assert!(in_flight <= 2_000.0, "{in_flight} in flight, 2,000 are allowed");
         since.elapsed() > 2 * MAX_POLL_INTERVAL
     });
     // A member that was thrown out and joined again would have another id.

@@ -91,7 +91,7 @@ fn a_core_module_cut_short() {
 #[test]
 fn a_core_module_without_the_exports() {
     let (_home, path) = module_of("bare.wasm", b"\0asm\x01\0\0\0");
-    assert_said(&run_module(&path), REFUSED, &["bare.wasm", "sandmill:handler"]);
+    assert_said(&run_module(&path), REFUSED, &["bare.wasm", "core module"]);
 }
 
 #[test]
@@ -122,7 +122,8 @@ fn a_handler_that_fails_in_start() {
 #[test]
 fn a_handler_that_traps_in_start() {
     let job = Job::new(Kafka::shared(), &guest("hostile_start_fails"), 1).config("how", "trap");
-    assert_said(&job.start().end(Duration::from_secs(90)), REFUSED, &["start", "as the config asks"]);
+    let ended = job.start().end(Duration::from_secs(90));
+    assert_said(&ended, REFUSED, &["hostile_start_fails.wasm", "start", "trap"]);
 }
 
 #[test]

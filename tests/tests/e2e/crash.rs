@@ -29,7 +29,10 @@ fn a_killed_host_loses_nothing_and_repeats_only_what_was_not_committed() {
     let kafka = Kafka::shared();
     let job = Job::new(kafka, &guest("echo"), 8)
         .set("commit_interval", &format!("\"{}ms\"", COMMIT_INTERVAL.as_millis()))
-        .set_in("in_flight", "records", &IN_FLIGHT.to_string());
+        .set_in("in_flight", "records", &IN_FLIGHT.to_string())
+        // Until then the broker takes the killed host for a member.
+        .kafka("session.timeout.ms", "3000")
+        .kafka("heartbeat.interval.ms", "500");
     let mut ledger = Ledger::default();
     ledger.produce(&Producer::new(kafka), &job.input, over_keys(RECORDS, 500, |at| vec![b'x'; at % 300]));
 

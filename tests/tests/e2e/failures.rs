@@ -106,7 +106,7 @@ fn only_the_marked_fail(harms: &[Harm]) {
 }
 
 fn job_of<'a>(kafka: &'a Kafka, harm: &Harm) -> Job<'a> {
-    let mut job = Job::new(kafka, &guest(harm.guest), 4).dead_letters(0);
+    let mut job = Job::new(kafka, &guest(harm.guest), 4).dead_letters(0).set_in("allow", "log", "true");
     for (key, value) in harm.config {
         job = job.config(key, value);
     }

@@ -66,10 +66,11 @@ fn a_retried_key_delays_no_other() {
     let keys: BTreeSet<_> = job.outputs().into_iter().filter_map(|record| record.key).collect();
     assert!(!keys.contains(b"slow".as_slice()), "the slow key was done before the others");
     assert_eq!(keys.len(), 50);
-    let status = host.status();
-    let blocked = &status["pipelines"][0]["partitions"][0]["blocked_by"];
-    assert_eq!(blocked["offset"], 0, "the status names what blocks: {status}");
-    assert_eq!(blocked["waits_for"], "backoff", "{status}");
+    let blocked = host.await_some("the status named what blocks", DONE, |host| {
+        let blocked = host.status()["pipelines"][0]["partitions"][0]["blocked_by"].clone();
+        (blocked["waits_for"] == "backoff").then_some(blocked)
+    });
+    assert_eq!((&blocked["offset"], &blocked["attempts"]), (&0.into(), &1.into()), "{blocked}");
 
     job.await_done(&mut host);
     assert_eq!(host.terminate().code, 0);

@@ -4,17 +4,19 @@
 //! |---|---|
 //! | `compute` (default) | a loop in the guest: fuel ends it |
 //! | `clock` | a loop of cheap host calls, which cost the guest next to nothing: the deadline ends it |
+//! | `config` | the same with a function of the host's own: asks for its config, again and again |
 //! | `log` | the same, and floods the log |
 
 use std::hint::{black_box, spin_loop};
 use std::time::Instant;
 
-use sandmill_guest::{Config, Failure, Handler, Outputs, Record, StartError, log};
+use sandmill_guest::{Config, Failure, Handler, Outputs, Record, StartError, config, log};
 
 #[derive(Clone, Copy)]
 enum Spin {
     Compute,
     Clock,
+    Config,
     Log,
 }
 
@@ -24,8 +26,11 @@ impl Handler for Spin {
         match config.get("how").unwrap_or("compute") {
             "compute" => Ok(Self::Compute),
             "clock" => Ok(Self::Clock),
+            "config" => Ok(Self::Config),
             "log" => Ok(Self::Log),
-            other => Err(format!("config key `how` is {other:?}: expected compute, clock or log").into()),
+            other => {
+                Err(format!("config key `how` is {other:?}: expected compute, clock, config or log").into())
+            }
         }
     }
 
@@ -45,6 +50,7 @@ impl Spin {
         match self {
             Self::Compute => spin_loop(),
             Self::Clock => drop(black_box(Instant::now())),
+            Self::Config => drop(black_box(config::get("how"))),
             Self::Log => log::error!("\u{1b}[31mlines without end\u{1b}[0m"),
         }
     }
@@ -58,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_record_without_the_mark_comes_out() {
-        for how in ["compute", "clock", "log"] {
+        for how in ["compute", "clock", "config", "log"] {
             let mut spin = Harness::<Spin>::start([("how", how)]).expect("the config is right");
             assert_eq!(spin.run(["a", ""]).texts(), ["a", ""]);
         }

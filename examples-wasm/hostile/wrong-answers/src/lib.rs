@@ -2,7 +2,7 @@
 //! one is answered rightly: every record comes out unchanged.
 //!
 //! Built on the bare columns, because through the SDK such answers cannot be given. The config key `kind`
-//! chooses the rule to break; [`Kind`] lists them. `start` refuses any other word.
+//! chooses the rule to break; `kind.rs` lists them. `start` refuses any other word.
 
 mod kind;
 

@@ -211,6 +211,7 @@ fn revoking_drains_then_interrupts_then_commits_then_gives_back() {
     }
     let (none, effects) = turn(&mut machine, at(12));
     assert!(none.is_empty(), "nothing new is admitted or dispatched");
+    assert_eq!(commits(&effects), [1], "what finished is committed, what did not is not");
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Unassign(_))), "a call is still out");
     assert!(!hangs.cancel.is_cancelled());
     turn(&mut machine, at(1_011));
@@ -218,7 +219,6 @@ fn revoking_drains_then_interrupts_then_commits_then_gives_back() {
     finish(&mut machine, hangs, Report { revoked: true, ..Report::default() }, at(1_020));
     let mut effects = turn(&mut machine, at(1_021)).1;
     effects.extend(turn(&mut machine, at(1_022)).1);
-    assert_eq!(commits(&effects), [1], "what finished is committed, what did not is not");
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Unassign(_))), "not before the reply");
     machine.commit_replied(&[(name(), Ok(()))], at(1_030));
     let (_, effects) = turn(&mut machine, at(1_031));
@@ -265,12 +265,12 @@ fn halting_commits_everything_before_the_record_and_nothing_after() {
     let work = turn(&mut machine, at(1)).0.pop().expect("one call");
     finish(&mut machine, work, Report::default(), at(2));
     admit(&mut machine, slot, 1, "a");
-    let work = turn(&mut machine, at(3)).0.pop().expect("one call");
+    let (mut work, effects) = turn(&mut machine, at(3));
+    assert_eq!(commits(&effects), [1]);
+    let work = work.pop().expect("one call");
     let halt = Halt { index: 0, failure: Failure::of(Outcome::Rejected, "no") };
     finish(&mut machine, work, Report { halt: Some(halt), ..Report::default() }, at(4));
-    let mut effects = turn(&mut machine, at(5)).1;
-    effects.extend(turn(&mut machine, at(6)).1);
-    assert_eq!(commits(&effects), [1]);
+    assert_eq!(commits(&turn(&mut machine, at(6)).1), [] as [i64; 0]);
     machine.commit_replied(&[(name(), Ok(()))], at(7));
     let (_, effects) = turn(&mut machine, at(8));
     let reason = effects.iter().find_map(|effect| match effect {

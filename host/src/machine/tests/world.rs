@@ -42,6 +42,8 @@ struct Log {
     /// Next record to be polled.
     next: usize,
     assigned: bool,
+    /// Counts its assignments.
+    serial: u64,
     paused: bool,
     /// Last offset that took effect, by key, in this assignment.
     effect: HashMap<i64, i64>,
@@ -53,13 +55,15 @@ pub struct World {
     ordering: Ordering,
     now: Time,
     logs: BTreeMap<TopicPartition, Log>,
-    running: Vec<Work>,
+    /// Each with the assignment that it was started in.
+    running: Vec<(Work, u64)>,
     /// Acknowledgements that are due, with what they complete.
     unacknowledged: Vec<(Ticket, u32)>,
     /// Records whose outputs are not all acknowledged, by ticket.
     publishing: HashMap<u64, (TopicPartition, Vec<i64>, u32)>,
     committing: Option<Vec<(TopicPartition, Offset, String)>>,
     revoking: bool,
+    stopped: bool,
     seen: Seen,
 }
 
@@ -113,6 +117,7 @@ impl World {
             publishing: HashMap::new(),
             committing: None,
             revoking: false,
+            stopped: false,
             seen: Seen::default(),
         }
     }
@@ -131,7 +136,7 @@ impl World {
         self.check_everything_done();
         self.machine.stop(self.now);
         for _ in 0..10_000 {
-            if self.carry_out() {
+            if self.stopped {
                 return self.seen;
             }
             self.step(false);
@@ -180,6 +185,7 @@ impl World {
             let start = log.committed.as_ref().map_or(log.offsets.first().copied().unwrap_or(0), |(o, _)| o.0);
             log.next = log.offsets.partition_point(|&offset| offset < start);
             log.assigned = true;
+            log.serial += 1;
             log.paused = false;
             log.effect.clear();
             // What no commit says was done is to be done again.
@@ -241,7 +247,7 @@ impl World {
         for _ in 0..count {
             match log.offsets.get(log.next) {
                 Some(&offset) => {
-                    let key = [offset as u8 % KEYS as u8];
+                    let key = [(offset % KEYS) as u8];
                     self.machine.admit(slot, &record(offset, &key));
                     log.next += 1;
                 }
@@ -254,7 +260,7 @@ impl World {
         if self.running.is_empty() {
             return;
         }
-        let work = self.running.swap_remove(self.rng.usize(..self.running.len()));
+        let (work, serial) = self.running.swap_remove(self.rng.usize(..self.running.len()));
         let mut report = self.report(&work);
         let cancelled = work.cancel.is_cancelled();
         if cancelled && self.rng.bool() {
@@ -265,7 +271,7 @@ impl World {
         let done = (0..work.batch.len() as u32).filter(|index| !open.contains(index) && !report.revoked);
         let done: Vec<i64> = done.map(|index| work.batch.offsets()[index as usize]).collect();
         // The same ticket after its epoch is over means nothing.
-        let alive = self.machine.slot_of(&work.origin).is_some() && !self.epoch_over(&work);
+        let alive = self.logs[&work.origin].assigned && self.logs[&work.origin].serial == serial;
         if alive {
             let log = self.logs.get_mut(&work.origin).expect("it is one of ours");
             for &offset in &done {
@@ -323,11 +329,6 @@ impl World {
         report
     }
 
-    fn epoch_over(&self, work: &Work) -> bool {
-        // A cancelled flag is never taken back, and a new epoch has its own.
-        work.cancel.is_cancelled() && !self.revoking && !self.machine.is_stopping()
-    }
-
     fn complete(&mut self, name: &TopicPartition, offsets: &[i64]) {
         let log = self.logs.get_mut(name).expect("it is one of ours");
         for &offset in offsets {
@@ -372,9 +373,7 @@ impl World {
         self.machine.commit_replied(&replies, self.now);
     }
 
-    /// True once the machine has stopped.
-    fn carry_out(&mut self) -> bool {
-        let mut stopped = false;
+    fn carry_out(&mut self) {
         while let Some(effect) = self.machine.effect() {
             match effect {
                 Effect::Dispatch(work) => self.start(work),
@@ -397,11 +396,10 @@ impl World {
                 Effect::DeadLetter(_) => panic!("no output was refused"),
                 Effect::Stopped(how) => {
                     assert_eq!(how.failure, None);
-                    stopped = true;
+                    self.stopped = true;
                 }
             }
         }
-        stopped
     }
 
     fn pause(&mut self, name: &TopicPartition, paused: bool) {
@@ -413,14 +411,15 @@ impl World {
         assert!(!work.batch.is_empty());
         for (&offset, hash) in work.batch.offsets().iter().zip(work.batch.hashes()) {
             assert!(!log.complete.contains(&offset), "{}: {offset} runs again though it is complete", work.origin);
-            let same_key = |other: &Work| {
+            let same_key = |(other, _): &(Work, u64)| {
                 other.origin == work.origin && other.epoch == work.epoch && other.batch.hashes().contains(hash)
             };
             assert!(!self.running.iter().any(same_key), "{}: the key of {offset} is in two calls", work.origin);
         }
         assert!(work.batch.offsets().is_sorted());
         assert!(work.attempts == 0 || work.batch.len() == 1, "a retried record has company");
-        self.running.push(work);
+        let serial = log.serial;
+        self.running.push((work, serial));
     }
 
     fn check_commit(&self, name: &TopicPartition, offset: Offset, metadata: &str) {
@@ -442,7 +441,7 @@ impl World {
 fn said_complete(offsets: &[i64], base: Offset, metadata: &str) -> BTreeSet<i64> {
     let restored = (!metadata.is_empty())
         .then(|| progress::decode(metadata.as_bytes(), base, 7).expect("our own metadata can be read"));
-    let above = |offset: i64| restored.as_ref().is_some_and(|restored| restored.is_complete(Offset(offset)));
+    let above = |offset: i64| restored.as_ref().is_some_and(|restored| restored.is_completed(Offset(offset)));
     offsets.iter().copied().filter(|&offset| offset < base.0 || above(offset)).collect()
 }
 
