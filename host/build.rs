@@ -2,12 +2,24 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::{Command, ExitCode};
 
-fn main() {
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            println!("cargo::error={reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let root = here.parent().expect("the host is a folder of the workspace");
-    for path in ["examples-wasm/access-log", "examples-wasm/Cargo.toml", "guest-sdk/src", "guest-sdk/macros", "wit"] {
+    for path in
+        ["examples-wasm/access-log", "examples-wasm/Cargo.toml", "guest-sdk/src", "guest-sdk/macros", "wit"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     let target = guests_folder();
@@ -15,25 +27,40 @@ fn main() {
     let mut build = Command::new(cargo);
     build
         .current_dir(root.join("examples-wasm"))
-        .args(["build", "--release", "--locked", "--package", "access-log", "--target", "wasm32-wasip2", "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "access-log",
+            "--target",
+            "wasm32-wasip2",
+            "--target-dir",
+        ])
         .arg(&target);
     // The flags and wrappers of the outer build are for the host's machine.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let outer = text.starts_with("CARGO_ENCODED_") || text.starts_with("CARGO_CFG_") || text.starts_with("CARGO_FEATURE_");
-        if outer || ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC", "TARGET", "HOST"].contains(&&*text) {
+        let outer = text.starts_with("CARGO_ENCODED_")
+            || text.starts_with("CARGO_CFG_")
+            || text.starts_with("CARGO_FEATURE_");
+        if outer
+            || ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC", "TARGET", "HOST"]
+                .contains(&&*text)
+        {
             build.env_remove(&name);
         }
     }
-    match build.status() {
-        Ok(status) if status.success() => {}
-        Ok(_) => fail("the example handler does not compile; if the Wasm target is missing: rustup target add wasm32-wasip2"),
-        Err(error) => fail(&format!("cargo cannot be run: {error}")),
+    let status = build.status().map_err(|error| format!("cargo cannot be run: {error}"))?;
+    if !status.success() {
+        return Err("the example handler does not compile; if the Wasm target is missing: rustup target add wasm32-wasip2"
+            .to_owned());
     }
     let module = target.join("wasm32-wasip2/release/access_log.wasm");
     println!("cargo::rustc-env=SANDMILL_ACCESS_LOG={}", module.display());
     println!("cargo::rerun-if-changed={}", module.display());
     println!("cargo::rustc-env=SANDMILL_WASMTIME={}", wasmtime_version(&root.join("Cargo.lock")));
+    Ok(())
 }
 
 /// The engine's version, for `sandmill_build_info`: it tells nobody itself.
@@ -51,9 +78,4 @@ fn guests_folder() -> PathBuf {
     // OUT_DIR is TARGET/PROFILE/build/NAME/out.
     let target = out.ancestors().nth(4).map_or_else(|| out.clone(), Path::to_path_buf);
     target.join("guests")
-}
-
-fn fail(reason: &str) -> ! {
-    println!("cargo::error={reason}");
-    exit(1);
 }

@@ -125,7 +125,8 @@ mod tests {
     }
 
     fn history(commits: &[(i32, i64, i64)]) -> History {
-        let records = commits.iter().map(|(partition, offset, at)| record(1, "g", "t", *partition, *offset, *at));
+        let records =
+            commits.iter().map(|(partition, offset, at)| record(1, "g", "t", *partition, *offset, *at));
         History { commits: records.filter_map(|record| commit(&record, "g", "t")).collect() }
     }
 
@@ -144,7 +145,9 @@ mod tests {
 
     #[test]
     fn other_groups_topics_and_kinds_of_records_do_not_count() {
-        for other in [record(1, "h", "t", 0, 1, 1), record(1, "g", "u", 0, 1, 1), record(2, "g", "t", 0, 1, 1)] {
+        for other in
+            [record(1, "h", "t", 0, 1, 1), record(1, "g", "u", 0, 1, 1), record(2, "g", "t", 0, 1, 1)]
+        {
             assert_eq!(commit(&other, "g", "t"), None);
         }
         let cut = Record { key: Some(vec![0, 1, 0, 9, b'g']), ..record(1, "g", "t", 0, 1, 1) };

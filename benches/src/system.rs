@@ -145,7 +145,9 @@ fn busy_seconds() -> Result<f64> {
 fn busy(text: &str) -> Option<f64> {
     let line = text.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = line.split_whitespace().take(8).filter_map(|word| word.parse().ok()).collect();
-    let &[user, nice, system, _idle, _disk, interrupts, soft_interrupts, stolen] = &ticks[..] else { return None };
+    let &[user, nice, system, _idle, _disk, interrupts, soft_interrupts, stolen] = &ticks[..] else {
+        return None;
+    };
     Some((user + nice + system + interrupts + soft_interrupts + stolen) as f64 / TICKS)
 }
 
@@ -162,7 +164,9 @@ mod tests {
 
     #[test]
     fn threads_of_one_kind_have_one_name() {
-        for (name, kind) in [("worker-12", "worker"), ("rdk:broker-1", "rdk:broker"), ("rdk:main", "rdk:main")] {
+        for (name, kind) in
+            [("worker-12", "worker"), ("rdk:broker-1", "rdk:broker"), ("rdk:main", "rdk:main")]
+        {
             assert_eq!(without_number(name), kind);
         }
     }

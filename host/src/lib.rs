@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod cancel;
 pub mod cli;
 pub mod config;
-pub mod cancel;
 pub mod dispatch;
 pub mod http;
 pub mod ids;

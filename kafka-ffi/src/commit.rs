@@ -72,9 +72,12 @@ impl<C: ConsumerContext> Commits<C> {
         Self { replies, outstanding: 0 }
     }
 
-    /// Hands a commit to the client; [`Commits::poll_reply`] gives its result. Exactly one reply comes
-    /// for each commit, while the consumer lives: also when the coordinator stays away (`session.timeout.ms`
-    /// later). An empty commit is answered with `NoOffset`.
+    /// Hands a commit to the client; [`Commits::poll_reply`] gives its result, once. An empty commit is
+    /// answered with `NoOffset`.
+    ///
+    /// No reply is promised in time. While the coordinator is away a commit may fail after a session
+    /// time-out, or wait until the coordinator is back, whatever the time-outs say: whoever needs an answer
+    /// by a deadline has to keep that deadline and take silence for "not known to be committed".
     ///
     /// # Errors
     /// [`Error::NegativeOffset`], [`Error::DuplicatePartition`] and [`Error::TopicName`] for a list that

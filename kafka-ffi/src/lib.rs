@@ -29,9 +29,11 @@
 //! rebalance callback to give the assignment up, so a callback that only stores and returns leaves
 //! that drop waiting for ever. Either nothing is assigned any more (step 3), or the context carries a
 //! closing flag: once it is set the callback calls `unassign` itself. Both are tested in
-//! `tests/embedded/closing.rs`. To unassign without unsubscribing is not enough. The queues of this
-//! crate hold an `Arc` of the consumer, so the last one dropped runs that drop: keep them all on the
-//! consumer thread.
+//! `tests/embedded/closing.rs`. To unassign without unsubscribing is not enough. With a commit
+//! outstanding and the coordinator away, the drop may wait until the coordinator is back: a process that
+//! must end by a deadline drops the consumer on a helper thread and exits without it if need be.
+//!
+//! The queues of this crate hold an `Arc` of the consumer, so the last one dropped runs that drop.
 
 pub mod admin;
 pub mod batch;

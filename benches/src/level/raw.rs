@@ -50,7 +50,10 @@ pub(super) fn run(bench: &Bench, topic: &Topic) -> Result<Run> {
     let meter = Meter::start()?;
     let own = std::env::current_exe().context("this program does not know its own file")?;
     let mut command = Command::new(own);
-    command.args([RAW_READER, &bench.kafka.bootstrap(), &topic.name]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args([RAW_READER, &bench.kafka.bootstrap(), &topic.name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let mut reader = Process::spawn(&mut command).context("the bare client cannot be started")?;
     let status = reader.wait(LONGEST).map_err(anyhow::Error::msg)?;
     ensure!(status.success(), "the bare client failed ({status}); its reason stands above");
@@ -100,7 +103,8 @@ pub(crate) fn read(brokers: &str, topic: &str) -> Result<()> {
         }
     }
     let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
-    let ends = unread.positions.into_iter().zip(0..).map(|(position, partition)| (partition, position)).collect();
+    let ends =
+        unread.positions.into_iter().zip(0..).map(|(position, partition)| (partition, position)).collect();
     let usage = Usage::of(std::process::id())?;
     println!("{}", serde_json::to_string(&Reading { records, bytes, seconds, ends, usage })?);
     Ok(())
@@ -167,7 +171,10 @@ mod tests {
     fn the_bare_client_fetches_like_the_host() {
         let host = include_str!("../../../host/src/kafka/properties.rs");
         for (key, value) in FETCH {
-            assert!(host.contains(&format!("(\"{key}\", \"{value}\")")), "the host does not set {key} to {value}");
+            assert!(
+                host.contains(&format!("(\"{key}\", \"{value}\")")),
+                "the host does not set {key} to {value}"
+            );
         }
     }
 

@@ -43,7 +43,10 @@ impl Record<'_> {
     /// What the record counts against limits in bytes: key, value and headers, plus a fixed sum for the
     /// columns' entries, so that a million empty records are not free.
     pub fn weight(&self) -> usize {
-        ENTRY_BYTES + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + self.headers.weight()
+        ENTRY_BYTES
+            + self.key.map_or(0, <[u8]>::len)
+            + self.value.map_or(0, <[u8]>::len)
+            + self.headers.weight()
     }
 }
 
@@ -108,7 +111,8 @@ impl Batch {
 
     /// True if a record of `bytes` more still fits into the columns, whose ends are 32-bit numbers.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.keys.len().max(self.values.len()).max(self.headers.weight()).saturating_add(bytes) < u32::MAX as usize
+        self.keys.len().max(self.values.len()).max(self.headers.weight()).saturating_add(bytes)
+            < u32::MAX as usize
     }
 
     /// Appends one record. `hash` is what orders it (see `dispatch`), `attempts` how often it was tried.
@@ -121,7 +125,8 @@ impl Batch {
         self.key_ends.push(end(&self.keys));
         self.values.extend_from_slice(record.value.unwrap_or_default());
         self.value_ends.push(end(&self.values));
-        let flags = if record.key.is_none() { NO_KEY } else { 0 } | if record.value.is_none() { NO_VALUE } else { 0 };
+        let flags =
+            if record.key.is_none() { NO_KEY } else { 0 } | if record.value.is_none() { NO_VALUE } else { 0 };
         self.flags.push(flags);
         self.any_flag |= flags != 0;
         self.attempts.push(u8::try_from(attempts).unwrap_or(u8::MAX));
@@ -168,7 +173,10 @@ impl Batch {
 
     /// Bytes of memory that an empty batch would keep.
     pub fn capacity(&self) -> usize {
-        self.keys.capacity() + self.values.capacity() + self.offsets.capacity() * ENTRY_BYTES + self.headers.capacity()
+        self.keys.capacity()
+            + self.values.capacity()
+            + self.offsets.capacity() * ENTRY_BYTES
+            + self.headers.capacity()
     }
 
     /// Appends copies of the records at `indices` to `into`, with their hashes and attempts.

@@ -46,7 +46,8 @@ impl Parked {
             attempts,
             first_dispatch: None,
             alone: false,
-            flags: if record.key.is_none() { NO_KEY } else { 0 } | if record.value.is_none() { NO_VALUE } else { 0 },
+            flags: if record.key.is_none() { NO_KEY } else { 0 }
+                | if record.value.is_none() { NO_VALUE } else { 0 },
             key_len: length(key),
             value_len: length(value),
             bytes: bytes.into_boxed_slice(),

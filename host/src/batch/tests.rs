@@ -18,7 +18,8 @@ fn owned() -> impl Strategy<Value = Owned> {
 }
 
 fn with_record<R>(offset: usize, owned: &Owned, use_it: impl FnOnce(&Record<'_>) -> R) -> R {
-    let list: Vec<(&[u8], Option<&[u8]>)> = owned.3.iter().map(|(n, v)| (n.as_slice(), v.as_deref())).collect();
+    let list: Vec<(&[u8], Option<&[u8]>)> =
+        owned.3.iter().map(|(n, v)| (n.as_slice(), v.as_deref())).collect();
     use_it(&Record {
         offset: Offset(offset as i64),
         timestamp: owned.0,

@@ -144,7 +144,8 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 fn config(listen: Listen) -> Result<Config, Failure> {
     let home = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     // The demo is the same everywhere: only where files go is taken from the environment.
-    let home = home.filter(|(key, _)| ["HOME", "XDG_CACHE_HOME", "SANDMILL_HOST_DATA_DIR"].contains(&key.as_str()));
+    let home =
+        home.filter(|(key, _)| ["HOME", "XDG_CACHE_HOME", "SANDMILL_HOST_DATA_DIR"].contains(&key.as_str()));
     let overrides = Overrides {
         embedded_broker: true,
         listen: Some(listen),
@@ -177,9 +178,14 @@ fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<(), Failure> {
         if done != last {
             (last, moved) = (done, Instant::now());
         } else if moved.elapsed() > STALLED {
-            let blocked = snapshot.partitions.iter().find_map(|p| Some((p.partition, p.blocked_by.as_ref()?)));
+            let blocked =
+                snapshot.partitions.iter().find_map(|p| Some((p.partition, p.blocked_by.as_ref()?)));
             return Err(Failure::pipeline(format!("stalled at {done} of {fed} records: {blocked:?}")));
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the demo's own thread looks at a snapshot now and then"
+        )]
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -231,7 +237,8 @@ fn show(outcome: &Outcome) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     print(table);
-    let millis = |seconds: Option<f64>| seconds.map_or_else(|| "none".to_owned(), |s| format!("≤ {} ms", s * 1e3));
+    let millis =
+        |seconds: Option<f64>| seconds.map_or_else(|| "none".to_owned(), |s| format!("≤ {} ms", s * 1e3));
     print(format_args!(
         "{} records in, {} out, {} failed, in {:.2} s: {} records/s from start to last commit\n\
          latency p50 {}, p99 {} · lag {} · gaps {}",

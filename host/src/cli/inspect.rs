@@ -71,7 +71,8 @@ fn show(report: &Report) {
     row("started", report.start.map(millis));
     row("memory", report.memory.map(|bytes| format!("{} KiB when started", bytes / 1024)));
     row("start fails", report.start_failure.clone());
-    let verdict = report.refused.as_ref().map_or("accepted".to_owned(), |reason| format!("refused: {reason}"));
+    let verdict =
+        report.refused.as_ref().map_or("accepted".to_owned(), |reason| format!("refused: {reason}"));
     row("verdict", Some(verdict));
     print(table);
 }

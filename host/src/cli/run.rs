@@ -9,8 +9,8 @@ use super::settings::Settings;
 use super::{Failure, print};
 use crate::config::Config;
 use crate::http::Server;
-use crate::kafka::preflight::{self, Needs};
 use crate::kafka::EmbeddedBroker;
+use crate::kafka::preflight::{self, Needs};
 use crate::pipeline::{self, Ended, HandlerSource, Host, HostEvent, StartError, forward_signals};
 use crate::telemetry::Registry;
 use crate::wasm::MemoryBudget;
@@ -50,7 +50,9 @@ pub(super) fn embedded_broker(config: &mut Config) -> Result<EmbeddedBroker, Fai
     let broker = EmbeddedBroker::start().map_err(Failure::start)?;
     let mut topics: Vec<&String> = Vec::new();
     for pipeline in &config.pipelines {
-        topics.extend(pipeline.input.iter().chain(&pipeline.outputs).chain(&pipeline.on_failure.dead_letter_topic));
+        topics.extend(
+            pipeline.input.iter().chain(&pipeline.outputs).chain(&pipeline.on_failure.dead_letter_topic),
+        );
     }
     topics.sort_unstable();
     topics.dedup();
@@ -76,7 +78,8 @@ impl Started {
         let registry = Arc::new(Registry::default());
         let server = match &config.http {
             Some(http) => {
-                let server = Server::start(http.listen, registry.clone(), WASMTIME).map_err(Failure::start)?;
+                let server =
+                    Server::start(http.listen, registry.clone(), WASMTIME).map_err(Failure::start)?;
                 tracing::info!("listening on http://{}", server.address());
                 Some(server)
             }
@@ -147,7 +150,8 @@ impl Started {
 /// Asks the broker for everything that the pipelines need.
 pub(super) fn preflight(config: &Config) -> Result<(), StartError> {
     for pipeline in &config.pipelines {
-        let properties = pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let properties =
+            pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let needs = Needs {
             properties: &properties,
             group: &pipeline.group,
@@ -155,7 +159,8 @@ pub(super) fn preflight(config: &Config) -> Result<(), StartError> {
             outputs: &pipeline.outputs,
             dead_letters: pipeline.on_failure.dead_letter_topic.as_deref(),
         };
-        preflight::check(&needs).map_err(|reason| StartError::Kafka { pipeline: pipeline.name.clone(), reason })?;
+        preflight::check(&needs)
+            .map_err(|reason| StartError::Kafka { pipeline: pipeline.name.clone(), reason })?;
     }
     Ok(())
 }

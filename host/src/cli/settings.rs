@@ -69,7 +69,8 @@ pub(super) struct Settings {
 impl Settings {
     /// The configuration of file, environment and flags.
     pub(super) fn load(self) -> Result<Config, Failure> {
-        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let overrides = Overrides {
             brokers: self.brokers,
             embedded_broker: self.embedded_broker,

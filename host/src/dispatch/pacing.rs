@@ -110,7 +110,8 @@ impl Pacing {
             return single;
         }
         let fuel = (self.fuel * f64::from(PATIENCE) * records as f64) as u64;
-        let expected = Duration::try_from_secs_f64(self.mean.unwrap_or(0.0) * records as f64).unwrap_or(Duration::MAX);
+        let expected =
+            Duration::try_from_secs_f64(self.mean.unwrap_or(0.0) * records as f64).unwrap_or(Duration::MAX);
         Allowance {
             fuel: Fuel(single.fuel.0.saturating_add(fuel)),
             deadline: expected.saturating_mul(PATIENCE).max(SHORTEST_DEADLINE).min(single.deadline),
@@ -134,7 +135,11 @@ mod tests {
     fn feed(pacing: &mut Pacing, calls: usize, per_record: Duration) {
         for _ in 0..calls {
             let records = pacing.batch();
-            pacing.answered(records, per_record * u32::try_from(records).unwrap(), Fuel(100 * records as u64));
+            pacing.answered(
+                records,
+                per_record * u32::try_from(records).unwrap(),
+                Fuel(100 * records as u64),
+            );
         }
     }
 

@@ -98,12 +98,16 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_their_bound_and_are_jittered_down_to_zero() {
-        let longest = |attempts| policy().decide(&failure(Again::Backoff), attempts, Duration::ZERO, u64::MAX);
+        let longest =
+            |attempts| policy().decide(&failure(Again::Backoff), attempts, Duration::ZERO, u64::MAX);
         let almost = |ms: u64| Decision::Retry(Duration::from_millis(ms) - Duration::from_nanos(1));
         assert_eq!(longest(0), almost(100));
         assert_eq!(longest(1), almost(200));
         assert_eq!(longest(2), almost(250));
-        assert_eq!(policy().decide(&failure(Again::Backoff), 2, Duration::ZERO, 0), Decision::Retry(Duration::ZERO));
+        assert_eq!(
+            policy().decide(&failure(Again::Backoff), 2, Duration::ZERO, 0),
+            Decision::Retry(Duration::ZERO)
+        );
     }
 
     #[test]

@@ -154,7 +154,12 @@ impl Shard {
 
     /// The lane's next batch, after the lane was listed as ready. While the handler is slow the lane is
     /// dissolved into key queues instead, which `ready` is told.
-    pub fn take_lane(&mut self, pacing: &Pacing, pool: &mut Pool, mut ready: impl FnMut(u64)) -> Option<Taken> {
+    pub fn take_lane(
+        &mut self,
+        pacing: &Pacing,
+        pool: &mut Pool,
+        mut ready: impl FnMut(u64),
+    ) -> Option<Taken> {
         self.lane_listed = false;
         if self.lane_out {
             return None;

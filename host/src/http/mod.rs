@@ -57,7 +57,11 @@ impl Server {
     ///
     /// # Errors
     /// If the address cannot be bound, or there is no runtime.
-    pub fn start(address: SocketAddr, registry: Arc<Registry>, wasmtime: &'static str) -> Result<Server, Error> {
+    pub fn start(
+        address: SocketAddr,
+        registry: Arc<Registry>,
+        wasmtime: &'static str,
+    ) -> Result<Server, Error> {
         let bind = |reason| Error::Bind { address, reason };
         let listener = TcpListener::bind(address).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;

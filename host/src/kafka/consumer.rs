@@ -30,6 +30,10 @@ pub use super::lookup::Start;
 
 /// What other threads tell the consumer thread.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one; boxing it would allocate for each call"
+)]
 pub enum Event {
     /// A worker is done with a piece of work.
     Finished(Finished),
@@ -159,9 +163,11 @@ impl Consumer {
         let client = |error: KafkaError| Error::Client(error.to_string());
         let config = properties::consumer(&settings.properties, &settings.group);
         config.create_native_config().map_err(|error| Error::Properties(error.to_string()))?;
-        let consumer: BaseConsumer<Context> = config.create_with_context(Context::default()).map_err(client)?;
+        let consumer: BaseConsumer<Context> =
+            config.create_with_context(Context::default()).map_err(client)?;
         let consumer = Arc::new(consumer);
-        let queue = BatchQueue::new(&consumer, &sleep.waker).map_err(|error| Error::Client(error.to_string()))?;
+        let queue =
+            BatchQueue::new(&consumer, &sleep.waker).map_err(|error| Error::Client(error.to_string()))?;
         let commits = Commits::new(&consumer, &sleep.waker);
         let lookups = Lookups::start(consumer.clone(), inbox.clone(), settings.start)
             .map_err(|error| Error::Client(format!("no lookup thread: {error}")))?;
@@ -225,21 +231,37 @@ impl Consumer {
         matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
     }
 
-    /// Leaves the group. Everything is committed and fenced.
+    /// Leaves the group. Everything is committed and fenced. A broker that is away must not hold the process:
+    /// after a bound the client is left to end with it.
     fn leave(self) {
         let Consumer { lookups, queue, commits, consumer, publisher, .. } = self;
         publisher.flush(FLUSH);
         consumer.context().close();
         consumer.unsubscribe();
         if let Err(error) = consumer.unassign() {
-            tracing::warn!(%error, "the client did not take its assignment back");
+            // The cooperative protocol takes it back in its own way, by the callback.
+            tracing::debug!(%error, "unassigning before the end");
         }
-        drop((lookups, queue, commits));
-        drop(consumer);
+        let (over, ended) = std::sync::mpsc::channel::<()>();
+        let closing = std::thread::Builder::new().name("closing".into()).spawn(move || {
+            drop((lookups, queue, commits));
+            drop(consumer);
+            drop(over);
+        });
+        match closing {
+            // The channel closes when the client is gone.
+            Ok(_) if ended.recv_timeout(LEAVE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                tracing::warn!("the group was not left in time: no broker answers; the member will time out");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "no thread to leave the group on"),
+        }
     }
 }
 
 /// The loop turns at least so often: for snapshots, and because polling keeps the member in its group.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(8);
 /// How long outputs of interrupted calls may linger at a stop.
 const FLUSH: Duration = Duration::from_secs(1);

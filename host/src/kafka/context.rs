@@ -8,7 +8,7 @@ use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::batch::TopicPartition;
@@ -28,12 +28,18 @@ pub(super) enum Rebalance {
 pub(super) struct Context {
     asked: Mutex<Vec<Rebalance>>,
     closing: AtomicBool,
+    denied: Mutex<Option<RDKafkaErrorCode>>,
 }
 
 impl Context {
     /// What was asked since the last call.
     pub fn take_asked(&self) -> Vec<Rebalance> {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A permission that the broker denied, if it did.
+    pub fn denied(&self) -> Option<RDKafkaErrorCode> {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on partitions are given back at once: all is committed, and the consumer is being dropped.
@@ -48,6 +54,11 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code()
+            && is_denial(code)
+        {
+            *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+        }
         tracing::warn!(target: "sandmill::kafka", %error, reason, "kafka client");
     }
 }
@@ -70,10 +81,22 @@ impl ConsumerContext for Context {
     }
 }
 
+/// True if the broker says no for want of a permission.
+pub(super) fn is_denial(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed
+    )
+}
+
 /// The client's own log lines, at the levels of ours.
 pub(super) fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
             tracing::error!(target: "sandmill::kafka", facility, "{message}");
         }
         RDKafkaLogLevel::Warning => tracing::warn!(target: "sandmill::kafka", facility, "{message}"),

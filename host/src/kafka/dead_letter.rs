@@ -40,7 +40,8 @@ pub(super) fn headers(
     for (name, value) in record.headers.iter() {
         headers = add(headers, name, value);
     }
-    let text = |headers: OwnedHeaders, key: &str, value: &str| headers.insert(Header { key, value: Some(value) });
+    let text =
+        |headers: OwnedHeaders, key: &str, value: &str| headers.insert(Header { key, value: Some(value) });
     headers = text(headers, "sandmill-origin-topic", &at.topic);
     headers = text(headers, "sandmill-origin-partition", &at.partition.to_string());
     headers = text(headers, "sandmill-origin-offset", &record.offset.0.to_string());

@@ -131,16 +131,19 @@ impl ProducerContext for Context {
         let delivery = match result {
             Ok(_) => Delivery::Acknowledged { ticket: tag.ticket, count: 1 },
             // The producer is being dropped: nobody waits for these any more.
-            Err((error, _)) if matches!(code(error), RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
+            Err((error, _))
+                if matches!(code(error), RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) =>
+            {
                 return;
             }
             Err((error, _)) if code(error) == RDKafkaErrorCode::Fatal => Delivery::Fatal(error.to_string()),
             Err((error, _)) => Delivery::Refused { tag, reason: code(error).to_string() },
         };
         self.0.inbox.merge(delivery, |last, new| match (last, new) {
-            (Delivery::Acknowledged { ticket, count }, Delivery::Acknowledged { ticket: same, count: more })
-                if ticket == same =>
-            {
+            (
+                Delivery::Acknowledged { ticket, count },
+                Delivery::Acknowledged { ticket: same, count: more },
+            ) if ticket == same => {
                 *count += more;
                 true
             }
@@ -177,7 +180,11 @@ mod tests {
         for tag in [
             Tag { ticket: Ticket { index: 0, serial: 0 }, input: 0, dead_letter: false },
             Tag { ticket: Ticket { index: 1, serial: 2 }, input: 3, dead_letter: true },
-            Tag { ticket: Ticket { index: (1 << 20) - 1, serial: (1 << 27) - 1 }, input: u16::MAX, dead_letter: true },
+            Tag {
+                ticket: Ticket { index: (1 << 20) - 1, serial: (1 << 27) - 1 },
+                input: u16::MAX,
+                dead_letter: true,
+            },
         ] {
             assert_eq!(Tag::from_opaque(tag.to_opaque()), tag);
         }

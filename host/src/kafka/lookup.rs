@@ -59,7 +59,11 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    pub fn start(consumer: Arc<BaseConsumer<Context>>, inbox: Arc<Inbox<Event>>, start: Start) -> std::io::Result<Self> {
+    pub fn start(
+        consumer: Arc<BaseConsumer<Context>>,
+        inbox: Arc<Inbox<Event>>,
+        start: Start,
+    ) -> std::io::Result<Self> {
         let (questions, asked) = channel();
         let thread = std::thread::Builder::new()
             .name("lookup".into())
@@ -124,7 +128,9 @@ impl Answerer {
                         // A newer question replaces this one.
                         next = match asked.recv_timeout(PAUSE) {
                             Ok(newer) => Some(newer),
-                            Err(RecvTimeoutError::Timeout) => Some(Question::Positions { serial, partitions }),
+                            Err(RecvTimeoutError::Timeout) => {
+                                Some(Question::Positions { serial, partitions })
+                            }
                             Err(RecvTimeoutError::Disconnected) => return,
                         };
                         continue;
@@ -133,8 +139,14 @@ impl Answerer {
                 Question::Reset { partition, start } => match self.bounds(&[&partition], start) {
                     Ok(found) => {
                         let start = Offset(found[0]);
-                        let assigned =
-                            Assigned { partition, start, metadata: None, commit_start: true, topic_tag: 0 };
+                        let assigned = Assigned {
+                            partition,
+                            start,
+                            metadata: None,
+                            commit_start: true,
+                            topic_tag: 0,
+                            log_end: None,
+                        };
                         self.inbox.push(Event::Reset(assigned));
                     }
                     Err(error) => {
@@ -174,14 +186,17 @@ impl Answerer {
         if let Some(code) = committed.iter().find_map(|c| c.error) {
             return Err(ffi::Error::Refused { action: "read committed offsets", code });
         }
-        let started: HashSet<&str> = committed.iter().filter(|c| c.offset.is_some()).map(|c| &*c.topic).collect();
+        let started: HashSet<&str> =
+            committed.iter().filter(|c| c.offset.is_some()).map(|c| &*c.topic).collect();
+        let ends = self.bounds(&partitions.iter().collect::<Vec<_>>(), Start::Latest)?;
         let mut assigned = Vec::with_capacity(partitions.len());
-        for (partition, commit) in partitions.iter().zip(&committed) {
+        for ((partition, commit), end) in partitions.iter().zip(&committed).zip(ends) {
             let topic_tag = described.get(&*partition.topic).and_then(|d| d.id).map_or(0, tag);
             let (start, commit_start) = match commit.offset {
                 Some(offset) => (offset, false),
                 None => {
-                    let start = if started.contains(&*partition.topic) { Start::Earliest } else { self.start };
+                    let start =
+                        if started.contains(&*partition.topic) { Start::Earliest } else { self.start };
                     (self.bounds(&[partition], start)?[0], true)
                 }
             };
@@ -191,6 +206,7 @@ impl Answerer {
                 metadata: commit.metadata.clone().filter(|_| !commit_start),
                 commit_start,
                 topic_tag,
+                log_end: Some(Offset(end)),
             });
         }
         Ok(assigned)
@@ -212,7 +228,8 @@ impl Answerer {
         let client = self.consumer.client();
         let asked: Vec<_> = partitions.iter().map(|p| (&*p.topic, p.partition)).collect();
         let ends = |isolation| ffi::end_offsets(client, &asked, isolation, TIMEOUT);
-        let (Ok(high), Ok(stable)) = (ends(Isolation::ReadUncommitted), ends(Isolation::ReadCommitted)) else {
+        let (Ok(high), Ok(stable)) = (ends(Isolation::ReadUncommitted), ends(Isolation::ReadCommitted))
+        else {
             return;
         };
         let ends = partitions.iter().zip(high.into_iter().zip(stable));

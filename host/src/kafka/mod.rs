@@ -39,7 +39,9 @@ pub enum Error {
     #[error("cannot set up the Kafka client: {0}")]
     Client(String),
     /// The broker does not answer.
-    #[error("no broker answers at {brokers} within {seconds} s: {reason}; check `bootstrap.servers` and the network")]
+    #[error(
+        "no broker answers at {brokers} within {seconds} s: {reason}; check `bootstrap.servers` and the network"
+    )]
     Unreachable {
         /// As configured.
         brokers: String,

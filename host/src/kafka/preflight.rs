@@ -4,12 +4,12 @@
 //! taken) is met again where it happens.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::context::Context;
+use super::context::{Context, is_denial};
 use super::delivery::code;
 use super::{Error, properties};
 
@@ -30,6 +30,8 @@ pub struct Needs<'a> {
 
 /// How long a broker may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one try of a question may take.
+const TRY: Duration = Duration::from_secs(1);
 
 /// Checks all of it.
 ///
@@ -45,7 +47,7 @@ pub fn check(needs: &Needs<'_>) -> Result<(), Error> {
         config.create_with_context(Context::default()).map_err(|error| Error::Client(error.to_string()))?;
     consumer.context().close();
     let all = consumer.fetch_metadata(None, TIMEOUT).map_err(|error| unreachable(needs, &error))?;
-    let known: Vec<&str> = all.topics().iter().map(|topic| topic.name()).collect();
+    let known: Vec<&str> = all.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
     let roles = needs
         .input
         .iter()
@@ -57,30 +59,47 @@ pub fn check(needs: &Needs<'_>) -> Result<(), Error> {
             return Err(missing(&consumer, role, topic));
         }
     }
+    group(&consumer, needs)
+}
+
+/// May the group be read? Passing trouble of its coordinator is the consumer's to wait out.
+fn group(consumer: &BaseConsumer<Context>, needs: &Needs<'_>) -> Result<(), Error> {
     let first = (needs.input[0].as_str(), 0);
-    match sandmill_kafka_ffi::committed(consumer.client(), &[first], TIMEOUT) {
-        Err(sandmill_kafka_ffi::Error::Refused { code: Code::GroupAuthorizationFailed, .. }) => {
-            Err(Error::NotPermitted {
-                what: format!("group {:?}", needs.group),
-                reason: Code::GroupAuthorizationFailed.to_string(),
-            })
+    let denied = |code: Code| Error::NotPermitted {
+        what: format!("group {:?} on topic {:?}", needs.group, first.0),
+        reason: code.to_string(),
+    };
+    let until = Instant::now() + TIMEOUT;
+    while Instant::now() < until {
+        match sandmill_kafka_ffi::committed(consumer.client(), &[first], TRY) {
+            Ok(parts) => {
+                let refused = parts.iter().find_map(|part| part.error).filter(|code| is_denial(*code));
+                return refused.map_or(Ok(()), |code| Err(denied(code)));
+            }
+            Err(sandmill_kafka_ffi::Error::Refused { code, .. }) if is_denial(code) => {
+                return Err(denied(code));
+            }
+            // A coordinator that says no is asked again by the client, which tells only its callback.
+            Err(_) => {
+                let told = match consumer.poll(Duration::ZERO) {
+                    Some(Err(error)) => Some(code(&error)).filter(|code| is_denial(*code)),
+                    _ => None,
+                };
+                if let Some(code) = told.or_else(|| consumer.context().denied()) {
+                    return Err(denied(code));
+                }
+            }
         }
-        Ok(parts) => match parts.iter().find_map(|part| part.error) {
-            Some(code @ (Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed)) => Err(Error::NotPermitted {
-                what: format!("group {:?} on topic {:?}", needs.group, first.0),
-                reason: code.to_string(),
-            }),
-            _ => Ok(()),
-        },
-        // Passing trouble of the coordinator is the consumer's to wait out.
-        Err(_) => Ok(()),
     }
+    Ok(())
 }
 
 /// A topic is not in the broker's list: it does not exist, or we may not see it.
 fn missing(consumer: &BaseConsumer<Context>, role: &'static str, topic: &str) -> Error {
     let found = consumer.fetch_metadata(Some(topic), TIMEOUT);
-    let error = found.ok().and_then(|metadata| metadata.topics().first().and_then(|topic| topic.error()));
+    let error = found
+        .ok()
+        .and_then(|metadata| metadata.topics().first().and_then(rdkafka::metadata::MetadataTopic::error));
     match error.map(Code::from) {
         Some(code @ Code::TopicAuthorizationFailed) => {
             Error::NotPermitted { what: format!("{role} topic {topic:?}"), reason: code.to_string() }

@@ -44,16 +44,47 @@ const PRODUCER_FORCED: &[(&str, &str)] =
 
 /// Properties that only a consumer has.
 const CONSUMER_ONLY: &[&str] = &[
-    "group.", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms", "coordinator.query",
-    "max.poll.interval.ms", "queued.", "fetch.", "isolation.level", "check.crcs", "client.rack",
-    "allow.auto.create.topics", "max.partition.fetch.bytes", "consume.callback", "offset.store", "enable.partition.eof",
-    "auto.commit", "auto.offset", "enable.auto",
+    "group.",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "coordinator.query",
+    "max.poll.interval.ms",
+    "queued.",
+    "fetch.",
+    "isolation.level",
+    "check.crcs",
+    "client.rack",
+    "allow.auto.create.topics",
+    "max.partition.fetch.bytes",
+    "consume.callback",
+    "offset.store",
+    "enable.partition.eof",
+    "auto.commit",
+    "auto.offset",
+    "enable.auto",
 ];
 /// Properties that only a producer has.
 const PRODUCER_ONLY: &[&str] = &[
-    "partitioner", "linger.ms", "queue.buffering", "compression", "batch.", "sticky.", "message.timeout.ms",
-    "delivery.timeout.ms", "request.timeout.ms", "retries", "message.send.max.retries", "retry.backoff",
-    "enable.gapless", "transaction", "delivery.report", "dr_cb", "acks", "request.required.acks", "enable.idempotence",
+    "partitioner",
+    "linger.ms",
+    "queue.buffering",
+    "compression",
+    "batch.",
+    "sticky.",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "request.timeout.ms",
+    "retries",
+    "message.send.max.retries",
+    "retry.backoff",
+    "enable.gapless",
+    "transaction",
+    "delivery.report",
+    "dr_cb",
+    "acks",
+    "request.required.acks",
+    "enable.idempotence",
 ];
 
 /// Configuration of a pipeline's consumer.
@@ -115,7 +146,12 @@ mod tests {
 
     #[test]
     fn a_user_overrides_defaults_but_not_what_delivery_rests_on() {
-        let user = user(&[("linger.ms", "50"), ("fetch.wait.max.ms", "7"), ("acks", "0"), ("auto.offset.reset", "latest")]);
+        let user = user(&[
+            ("linger.ms", "50"),
+            ("fetch.wait.max.ms", "7"),
+            ("acks", "0"),
+            ("auto.offset.reset", "latest"),
+        ]);
         let consumer = consumer(&user, "g");
         assert_eq!(consumer.get("fetch.wait.max.ms"), Some("7"));
         assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
@@ -135,8 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn every_property_that_the_configuration_knows_is_one_of_the_clients() {
+        for name in crate::config::client_property_names() {
+            let result = ClientConfig::new().set(name, "1").create_native_config();
+            let refused = result.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(!refused.contains("No such configuration property"), "{name}: {refused}");
+        }
+    }
+
+    #[test]
     fn the_client_takes_all_our_defaults() {
-        consumer(&user(&[("bootstrap.servers", "localhost:1")]), "g").create_native_config().expect("consumer");
+        consumer(&user(&[("bootstrap.servers", "localhost:1")]), "g")
+            .create_native_config()
+            .expect("consumer");
         producer(&user(&[("bootstrap.servers", "localhost:1")])).create_native_config().expect("producer");
     }
 }

@@ -71,7 +71,8 @@ impl Publisher {
     ) -> Result<Publisher, Error> {
         let config: ClientConfig = properties::producer(user);
         let native = config.create_native_config().map_err(|error| Error::Properties(error.to_string()))?;
-        let max_bytes = native.get("message.max.bytes").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+        let max_bytes =
+            native.get("message.max.bytes").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
         let producer: BaseProducer<Context> = config
             .create_with_context(Context(deliveries.clone()))
             .map_err(|error: KafkaError| Error::Client(error.to_string()))?;
@@ -91,7 +92,8 @@ impl Publisher {
 
     /// True if the producer would refuse this record for its size.
     pub fn is_too_large(&self, output: &Output<'_>) -> bool {
-        let headers: usize = output.headers.iter().map(|(name, value)| OVERHEAD_OF_HEADER + name.len() + len(value)).sum();
+        let headers: usize =
+            output.headers.iter().map(|(name, value)| OVERHEAD_OF_HEADER + name.len() + len(value)).sum();
         OVERHEAD + len(output.key) + len(output.value) + headers > self.max_bytes
     }
 
@@ -136,7 +138,8 @@ impl Publisher {
     }
 
     fn send_dead_letter(&self, tag: Tag, letter: &DeadLetter<'_>) -> Result<(), RDKafkaErrorCode> {
-        let topic = self.dead_letters.as_deref().expect("the policy names a dead-letter topic, or does not get here");
+        let topic =
+            self.dead_letters.as_deref().expect("the policy names a dead-letter topic, or does not get here");
         let DeadLetter { record, at, failure, attempts, origin } = *letter;
         let place = Place { topic, partition: None };
         let body = Body { key: record.key, value: record.value, timestamp: record.timestamp };
@@ -154,7 +157,8 @@ impl Publisher {
         body: Body<'_>,
         headers: Option<OwnedHeaders>,
     ) -> Result<(), RDKafkaErrorCode> {
-        let mut record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(place.topic, tag.to_opaque());
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(place.topic, tag.to_opaque());
         record.partition = place.partition;
         record.key = body.key;
         record.payload = body.value;

@@ -123,18 +123,28 @@ impl Consumer {
         let mut list = TopicPartitionList::new();
         for part in assigned {
             let Assigned { partition, start, .. } = part;
-            if let Err(error) =
-                list.add_partition_offset(&partition.topic, partition.partition, ClientOffset::Offset(start.0))
-            {
+            if let Err(error) = list.add_partition_offset(
+                &partition.topic,
+                partition.partition,
+                ClientOffset::Offset(start.0),
+            ) {
                 tracing::error!(%error, %partition, "the client does not take this position");
             }
         }
         let now = self.now();
+        let kept: Vec<_> = self.machine.fetching().collect();
         self.machine.assigned(assigned, now);
-        let result =
-            if self.is_cooperative() { self.queue.incremental_assign(&list) } else { self.queue.assign(&list) };
+        let result = if self.is_cooperative() {
+            self.queue.incremental_assign(&list)
+        } else {
+            self.queue.assign(&list)
+        };
         if let Err(error) = result {
             self.machine.fail(format!("the client refused an assignment: {error}"), now);
+        }
+        // The client paused what stayed while it rebalanced.
+        if self.is_cooperative() {
+            self.resume(&kept);
         }
         // Ends are known at once, so that lag is true from the first snapshot on.
         self.lookups.ends(self.machine.assigned_names().collect());
@@ -207,10 +217,13 @@ impl Consumer {
                     self.machine.dead_letter_refused(tag.ticket, &reason, now);
                 }
                 Delivery::Refused { tag, reason } => {
-                    let failure = Failure::of(Outcome::HostError, format!("the broker refused an output: {reason}"));
+                    let failure =
+                        Failure::of(Outcome::HostError, format!("the broker refused an output: {reason}"));
                     self.machine.output_refused(tag.ticket, u32::from(tag.input), failure, now);
                 }
-                Delivery::Fatal(reason) => self.machine.fail(format!("the producer cannot go on: {reason}"), now),
+                Delivery::Fatal(reason) => {
+                    self.machine.fail(format!("the producer cannot go on: {reason}"), now)
+                }
             }
         }
         self.reports = reports;
@@ -229,7 +242,7 @@ impl Consumer {
 
     /// Takes one chunk of records from the client.
     fn consume(&mut self) -> bool {
-        let most = (CHUNK_BYTES / self.mean_weight.max(1)).clamp(1, CHUNK_RECORDS);
+        let most = (CHUNK_BYTES / self.mean_weight.max(1)).min(self.machine.room()).clamp(1, CHUNK_RECORDS);
         let mut errors = Vec::new();
         let (mut records, mut weight) = (0, 0);
         {
@@ -259,9 +272,9 @@ impl Consumer {
                 return false;
             }
         }
-        if records > 0 {
+        if let Some(mean) = usize::checked_div(weight, records) {
             self.trouble = None;
-            self.mean_weight = (self.mean_weight * 7 + weight / records) / 8;
+            self.mean_weight = (self.mean_weight * 7 + mean) / 8;
         }
         for (topic, partition, code, text) in errors {
             self.partition_error(topic, partition, code, &text);
@@ -290,16 +303,18 @@ impl Consumer {
         let now = self.now();
         let place = topic.map(|topic| TopicPartition { topic: topic.into(), partition });
         match (code, place) {
-            (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some(place)) => match self.settings.on_offset_lost {
-                OnOffsetLost::Halt => self.machine.fail(
-                    format!(
-                        "the position in {place} does not exist any more: {text}; records may be gone; \
+            (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some(place)) => {
+                match self.settings.on_offset_lost {
+                    OnOffsetLost::Halt => self.machine.fail(
+                        format!(
+                            "the position in {place} does not exist any more: {text}; records may be gone; \
                          set `on_offset_lost` to \"earliest\" or \"latest\" to go on"
+                        ),
+                        now,
                     ),
-                    now,
-                ),
-                OnOffsetLost::Resume(start) => self.lookups.reset(place, start),
-            },
+                    OnOffsetLost::Resume(start) => self.lookups.reset(place, start),
+                }
+            }
             (Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed, place) => {
                 let place = place.map(|place| place.to_string()).unwrap_or_default();
                 self.machine.fail(format!("no permission to read {place}: {text}"), now);
@@ -346,8 +361,8 @@ impl Consumer {
         while let Some(effect) = self.machine.effect() {
             match effect {
                 Effect::Dispatch(work) => (self.dispatch)(work),
-                Effect::Pause(partition) => self.fetch(&partition, false),
-                Effect::Resume(partition) => self.fetch(&partition, true),
+                Effect::Pause(partition) => self.pause(&partition),
+                Effect::Resume(partition) => self.resume(&[partition]),
                 Effect::Commit(entries) => self.commit(&entries),
                 Effect::Unassign(partitions) => {
                     let partitions = self.revoking.take().unwrap_or(partitions);
@@ -359,13 +374,33 @@ impl Consumer {
         }
     }
 
-    fn fetch(&mut self, partition: &TopicPartition, on: bool) {
+    fn pause(&mut self, partition: &TopicPartition) {
         let mut list = TopicPartitionList::new();
         list.add_partition(&partition.topic, partition.partition);
-        let result = if on { self.consumer.resume(&list) } else { self.consumer.pause(&list) };
-        match result {
-            Ok(()) => tracing::debug!(%partition, on, "fetching"),
-            Err(error) => tracing::warn!(%error, %partition, on, "the client did not switch fetching"),
+        match self.consumer.pause(&list) {
+            Ok(()) => tracing::debug!(%partition, "fetching is paused"),
+            Err(error) => tracing::warn!(%error, %partition, "the client did not pause"),
+        }
+    }
+
+    /// Fetches again, from where the machine is: the client's own resume alone may sleep for a second.
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            if let Some(position) = self.machine.position_of(partition)
+                && let Err(error) = list.add_partition_offset(
+                    &partition.topic,
+                    partition.partition,
+                    ClientOffset::Offset(position.0),
+                )
+            {
+                tracing::error!(%error, %partition, "the client does not take this position");
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.queue.resume_at(&list)
+        {
+            tracing::warn!(%error, "the client did not resume");
         }
     }
 
@@ -430,7 +465,8 @@ impl Consumer {
     fn snapshot(&mut self) {
         let now = self.now();
         let ends = |name: &TopicPartition| {
-            let cached = sandmill_kafka_ffi::cached_watermarks(self.consumer.client(), &name.topic, name.partition);
+            let cached =
+                sandmill_kafka_ffi::cached_watermarks(self.consumer.client(), &name.topic, name.partition);
             let fetched = self.ends.iter().find(|end| end.partition == *name);
             snapshot::Ends {
                 high: cached.ok().and_then(|marks| marks.high).max(fetched.and_then(|end| end.high)),
@@ -506,14 +542,16 @@ fn replies(reply: CommitReply) -> Vec<crate::machine::commit::Reply> {
 
 fn reason(code: Code) -> Reason {
     match code {
-        Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId | Code::StaleMemberEpoch => {
-            Reason::Rebalance
-        }
+        Code::RebalanceInProgress
+        | Code::IllegalGeneration
+        | Code::UnknownMemberId
+        | Code::StaleMemberEpoch => Reason::Rebalance,
         Code::FencedInstanceId | Code::FencedMemberEpoch => Reason::Fenced,
         Code::OffsetMetadataTooLarge => Reason::MetadataTooLarge,
-        Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress | Code::NotCoordinator | Code::WaitingForCoordinator => {
-            Reason::Coordinator
-        }
+        Code::CoordinatorNotAvailable
+        | Code::CoordinatorLoadInProgress
+        | Code::NotCoordinator
+        | Code::WaitingForCoordinator => Reason::Coordinator,
         Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => Reason::Authorization,
         Code::RequestTimedOut | Code::OperationTimedOut | Code::MessageTimedOut => Reason::Timeout,
         _ => Reason::Other,

@@ -80,12 +80,15 @@ impl Machine {
             return None;
         }
         let dirty = self.partitions.iter().filter(|(_, p)| p.dirty);
-        dirty.map(|(_, p)| if p.phase == Phase::Committing { self.commits.urgent } else { self.commits.next }).min()
+        dirty
+            .map(|(_, p)| if p.phase == Phase::Committing { self.commits.urgent } else { self.commits.next })
+            .min()
     }
 
     /// True if nothing of these partitions waits for a commit or for its reply.
     pub(super) fn is_committed(&self, slot: Slot, epoch: Epoch) -> bool {
-        let waiting = self.commits.outstanding.iter().any(|pending| pending.slot == slot && pending.epoch == epoch);
+        let waiting =
+            self.commits.outstanding.iter().any(|pending| pending.slot == slot && pending.epoch == epoch);
         !waiting && !self.partition(slot, epoch).is_some_and(|partition| partition.dirty)
     }
 
@@ -100,14 +103,19 @@ impl Machine {
         let mut entries = Vec::new();
         for (index, partition) in &mut self.partitions {
             let urgent = partition.phase == Phase::Committing && now >= self.commits.urgent;
-            if !partition.dirty || !(due || urgent) || bytes > REQUEST_BYTES - 2 * self.options.metadata_limit {
+            if !partition.dirty || !(due || urgent) || bytes > REQUEST_BYTES - 2 * self.options.metadata_limit
+            {
                 continue;
             }
             let snapshot = partition.progress.snapshot(&self.options.budget);
             partition.truncated += snapshot.truncated;
             partition.dirty = false;
             bytes += snapshot.metadata.len() + ENTRY_BYTES;
-            let entry = Entry { partition: partition.name.clone(), offset: snapshot.offset, metadata: snapshot.metadata };
+            let entry = Entry {
+                partition: partition.name.clone(),
+                offset: snapshot.offset,
+                metadata: snapshot.metadata,
+            };
             let slot = Slot(u32::try_from(index).expect("slots are 32-bit numbers"));
             self.commits.outstanding.push(Pending { slot, epoch: partition.epoch, entry: entry.clone() });
             entries.push(entry);
@@ -123,7 +131,8 @@ impl Machine {
     /// The broker's reply to the outstanding commit. A partition that the reply does not name failed.
     pub fn commit_replied(&mut self, replies: &[Reply], now: Time) {
         for pending in std::mem::take(&mut self.commits.outstanding) {
-            let Some(partition) = self.partitions.get_mut(pending.slot.0 as usize).filter(|p| p.epoch == pending.epoch)
+            let Some(partition) =
+                self.partitions.get_mut(pending.slot.0 as usize).filter(|p| p.epoch == pending.epoch)
             else {
                 continue;
             };

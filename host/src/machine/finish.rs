@@ -45,9 +45,18 @@ impl Machine {
     }
 
     /// Queues the records that run again, and tells the shard that the call is back.
-    fn run_again(&mut self, ticket: Ticket, slot: Slot, shard: u32, batch: &Batch, report: &Report, now: Time) {
+    fn run_again(
+        &mut self,
+        ticket: Ticket,
+        slot: Slot,
+        shard: u32,
+        batch: &Batch,
+        report: &Report,
+        now: Time,
+    ) {
         let out = self.tickets.get(ticket).expect("the caller holds it");
-        let (source, epoch, attempts, first_dispatch) = (out.source, out.epoch, out.attempts, out.first_dispatch);
+        let (source, epoch, attempts, first_dispatch) =
+            (out.source, out.epoch, out.attempts, out.first_dispatch);
         let partition = &mut self.partitions[slot.0 as usize];
         let mut again: Vec<(u32, Parked, Time)> = Vec::new();
         for retry in &report.retries {
@@ -69,12 +78,21 @@ impl Machine {
         again.sort_by_key(|(index, ..)| *index);
         let again: Vec<_> = again.into_iter().map(|(_, record, due)| (record, due)).collect();
         let (lanes, keys, timers) = (&mut self.ready_lanes, &mut self.ready_keys, &mut self.timers);
-        partition.shards[shard as usize].returned(source, again, &self.pacing, &mut self.pool, now, |ready| match ready {
-            Admitted::LaneReady => lanes.push_back((slot, epoch, shard)),
-            Admitted::KeyReady(hash) => keys.push_back((slot, epoch, shard, hash)),
-            Admitted::KeyWaits(hash, due) => timers.push(Reverse(Timer { due, slot, epoch, shard, hash })),
-            Admitted::Queued => {}
-        });
+        partition.shards[shard as usize].returned(
+            source,
+            again,
+            &self.pacing,
+            &mut self.pool,
+            now,
+            |ready| match ready {
+                Admitted::LaneReady => lanes.push_back((slot, epoch, shard)),
+                Admitted::KeyReady(hash) => keys.push_back((slot, epoch, shard, hash)),
+                Admitted::KeyWaits(hash, due) => {
+                    timers.push(Reverse(Timer { due, slot, epoch, shard, hash }))
+                }
+                Admitted::Queued => {}
+            },
+        );
     }
 
     /// Completes what needs no acknowledgement, or keeps it until those are there.
@@ -117,7 +135,9 @@ impl Machine {
             return;
         }
         let out = self.tickets.remove(ticket).expect("it was just looked at");
-        let Stage::Answered { given_up, batch, .. } = out.stage else { unreachable!("it was just looked at") };
+        let Stage::Answered { given_up, batch, .. } = out.stage else {
+            unreachable!("it was just looked at")
+        };
         if let Some(partition) = live(&mut self.partitions, out.slot, out.epoch) {
             partition.unacknowledged -= 1;
             let mut done = 0;
@@ -170,10 +190,19 @@ impl Machine {
         partition.remember(offset, &failure);
         let origin = partition.name.clone();
         if !dead_letters {
-            self.fail(format!("halted at {origin} offset {}: an output was refused: {failure}", offset.0), now);
+            self.fail(
+                format!("halted at {origin} offset {}: an output was refused: {failure}", offset.0),
+                now,
+            );
         } else if first {
             let attempts = attempts + 1;
-            self.effects.push_back(Effect::DeadLetter(RefusedRecord { ticket, origin, record, failure, attempts }));
+            self.effects.push_back(Effect::DeadLetter(RefusedRecord {
+                ticket,
+                origin,
+                record,
+                failure,
+                attempts,
+            }));
         } else {
             self.complete_if_acknowledged(ticket, now);
         }

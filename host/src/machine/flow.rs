@@ -17,6 +17,8 @@ use crate::time::Time;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Each partition may hold at least so many records, however many partitions there are.
 const LEAST_RECORDS: usize = 256;
+/// So many records are taken at once even where less room is left: single ones would cost a call each.
+const LEAST_CHUNK: usize = 64;
 /// And so many bytes.
 const LEAST_BYTES: usize = 1 << 20;
 
@@ -32,9 +34,17 @@ pub struct InFlight {
 impl Machine {
     /// True if the consumer may take records from the client's queue.
     ///
-    /// One chunk may overshoot: the bound on memory is the configured one plus a chunk.
+    /// A partition may overshoot its share by [`LEAST_CHUNK`] records: the bound on memory is the configured
+    /// one and that.
     pub fn may_consume(&self) -> bool {
         self.partitions.iter().all(|(_, p)| p.paused || p.over_since.is_none())
+    }
+
+    /// How many records to take at once, of any partitions: as many as the fullest of them has room for.
+    pub fn room(&self) -> usize {
+        let share = self.share().records;
+        let active = self.partitions.iter().filter(|(_, p)| !p.paused && p.phase == Phase::Active);
+        active.map(|(_, p)| share.saturating_sub(p.in_flight())).min().unwrap_or(share).max(LEAST_CHUNK)
     }
 
     /// True if records of this topic are held back.
@@ -62,7 +72,8 @@ impl Machine {
             }
             let (records, bytes) = (partition.in_flight(), partition.bytes);
             let part = if partition.over_since.is_some() { 2 } else { 1 };
-            let over = !partition.held.is_empty() || records > share.records / part || bytes > share.bytes / part;
+            let over =
+                !partition.held.is_empty() || records > share.records / part || bytes > share.bytes / part;
             match (over, partition.over_since) {
                 (true, None) => partition.over_since = Some(now),
                 (true, Some(since)) if !partition.paused && now.since(since) >= PATIENCE => {

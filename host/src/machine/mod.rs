@@ -80,6 +80,10 @@ pub struct Options {
 
 /// What the machine wants done.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one; boxing it would allocate for each call"
+)]
 pub enum Effect {
     /// Run these records.
     Dispatch(Work),
@@ -182,7 +186,9 @@ impl Machine {
     /// Takes in a polled record. A slot that is not assigned any more takes nothing.
     pub fn admit(&mut self, slot: Slot, record: &Record<'_>) {
         let index = slot.0 as usize;
-        let Some(partition) = self.partitions.get_mut(index).filter(|p| p.phase == Phase::Active) else { return };
+        let Some(partition) = self.partitions.get_mut(index).filter(|p| p.phase == Phase::Active) else {
+            return;
+        };
         if partition.held.is_empty() && partition.progress.may_admit(record.offset, &self.options.budget) {
             self.enter(index, record);
         } else if partition.next() <= record.offset {
@@ -245,7 +251,10 @@ impl Machine {
     /// When [`advance`](Machine::advance) has something to do next, if nothing else happens.
     pub fn next_due(&self) -> Option<Time> {
         let retry = self.timers.peek().map(|Reverse(timer)| timer.due);
-        [retry, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()].into_iter().flatten().min()
+        [retry, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn wake(&mut self, now: Time) {
@@ -277,11 +286,13 @@ impl Machine {
     fn dispatch_lane(&mut self, now: Time) -> bool {
         let Some((slot, epoch, shard)) = self.ready_lanes.pop_front() else { return false };
         let keys = &mut self.ready_keys;
-        let taken = live(&mut self.partitions, slot, epoch).filter(|p| p.phase == Phase::Active).and_then(|partition| {
-            partition.shards[shard as usize].take_lane(&self.pacing, &mut self.pool, |hash| {
-                keys.push_back((slot, epoch, shard, hash));
-            })
-        });
+        let taken = live(&mut self.partitions, slot, epoch).filter(|p| p.phase == Phase::Active).and_then(
+            |partition| {
+                partition.shards[shard as usize].take_lane(&self.pacing, &mut self.pool, |hash| {
+                    keys.push_back((slot, epoch, shard, hash));
+                })
+            },
+        );
         if let Some(taken) = taken {
             self.lanes_out += 1;
             self.send(slot, epoch, shard, Source::Lane, taken, now);
@@ -292,9 +303,9 @@ impl Machine {
     /// Takes one key off the ready list; false if it is empty.
     fn dispatch_key(&mut self, now: Time) -> bool {
         let Some((slot, epoch, shard, hash)) = self.ready_keys.pop_front() else { return false };
-        let taken = live(&mut self.partitions, slot, epoch)
-            .filter(|p| p.phase == Phase::Active)
-            .and_then(|partition| partition.shards[shard as usize].take_key(hash, &self.pacing, &mut self.pool));
+        let taken = live(&mut self.partitions, slot, epoch).filter(|p| p.phase == Phase::Active).and_then(
+            |partition| partition.shards[shard as usize].take_key(hash, &self.pacing, &mut self.pool),
+        );
         if let Some(taken) = taken {
             self.keys_out += 1;
             self.send(slot, epoch, shard, Source::Key(hash), taken, now);
@@ -335,6 +346,12 @@ impl Machine {
     /// All assigned partitions, by name.
     pub fn assigned_names(&self) -> impl Iterator<Item = TopicPartition> {
         self.partitions.iter().map(|(_, partition)| partition.name.clone())
+    }
+
+    /// Assigned partitions that records shall be fetched for.
+    pub fn fetching(&self) -> impl Iterator<Item = TopicPartition> {
+        let fetching = self.partitions.iter().filter(|(_, p)| p.phase == Phase::Active && !p.paused);
+        fetching.map(|(_, partition)| partition.name.clone())
     }
 
     /// Where the client should be in an assigned partition: behind everything that was handed over.

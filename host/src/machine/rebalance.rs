@@ -32,6 +32,8 @@ pub struct Assigned {
     pub commit_start: bool,
     /// Tells this topic from another one of the same name; 0: unknown.
     pub topic_tag: u32,
+    /// Where the log ends now, if known: metadata that speaks of more is of another log.
+    pub log_end: Option<Offset>,
 }
 
 /// How long each step of giving back may take.
@@ -69,13 +71,12 @@ impl Machine {
                 self.drop_slot(slot);
             }
         }
-        let slots = parts.iter().map(|part| self.take_on(part)).collect();
-        slots
+        parts.iter().map(|part| self.take_on(part)).collect()
     }
 
     fn take_on(&mut self, part: &Assigned) -> Slot {
         let restored = match &part.metadata {
-            Some(text) if !text.is_empty() => match progress::decode(text, part.start, part.topic_tag) {
+            Some(text) if !text.is_empty() => match read_metadata(text, part) {
                 Ok(restored) => Some(restored),
                 Err(reason) => {
                     tracing::warn!(
@@ -124,7 +125,8 @@ impl Machine {
     /// named in it too, so that the client's own list is cleared whatever happened.
     pub fn revoke(&mut self, parts: &[TopicPartition], now: Time) {
         let held: Vec<_> = parts.iter().filter_map(|name| self.slot_of(name)).collect();
-        let parts = held.into_iter().filter_map(|slot| Some((slot, self.partitions.get(slot.0 as usize)?.epoch)));
+        let parts =
+            held.into_iter().filter_map(|slot| Some((slot, self.partitions.get(slot.0 as usize)?.epoch)));
         let parts: Vec<_> = parts.collect();
         for (slot, _) in &parts {
             self.end_intake(*slot);
@@ -155,9 +157,12 @@ impl Machine {
         }
         self.stopping = true;
         let all: Vec<_> = self.partitions.iter().map(|(_, p)| p.name.clone()).collect();
-        let known: Vec<_> = self.giving_back.iter().flat_map(|giving| giving.parts.iter().map(|(slot, _)| *slot)).collect();
-        let names: Vec<_> =
-            all.into_iter().filter(|name| self.slot_of(name).is_some_and(|slot| !known.contains(&slot))).collect();
+        let known: Vec<_> =
+            self.giving_back.iter().flat_map(|giving| giving.parts.iter().map(|(slot, _)| *slot)).collect();
+        let names: Vec<_> = all
+            .into_iter()
+            .filter(|name| self.slot_of(name).is_some_and(|slot| !known.contains(&slot)))
+            .collect();
         self.revoke(&names, now);
     }
 
@@ -204,7 +209,8 @@ impl Machine {
         let (stage, until) = (*stage, *until);
         let live = |(slot, epoch): &&(Slot, Epoch)| self.partition(*slot, *epoch).is_some();
         let parts: Vec<_> = parts.iter().filter(live).copied().collect();
-        let quiet = parts.iter().all(|&(slot, epoch)| self.partition(slot, epoch).is_none_or(Partition::is_quiet));
+        let quiet =
+            parts.iter().all(|&(slot, epoch)| self.partition(slot, epoch).is_none_or(Partition::is_quiet));
         let next = match stage {
             Stage::Draining if quiet => Some((Stage::Committing, now + bounds.commit)),
             Stage::Draining if now >= until => {
@@ -214,7 +220,10 @@ impl Machine {
                 Some((Stage::Interrupting, now + bounds.interrupt))
             }
             // What the producer holds cannot be taken back: it is not waited for, and not committed.
-            Stage::Interrupting if now >= until || parts.iter().all(|(slot, _)| self.partitions[slot.0 as usize].running == 0) => {
+            Stage::Interrupting
+                if now >= until
+                    || parts.iter().all(|(slot, _)| self.partitions[slot.0 as usize].running == 0) =>
+            {
                 Some((Stage::Committing, now + bounds.commit))
             }
             Stage::Committing => {
@@ -255,5 +264,13 @@ impl Machine {
         if let Some(partition) = self.partitions.try_remove(slot.0 as usize) {
             partition.cancel.cancel();
         }
+    }
+}
+
+fn read_metadata(text: &[u8], part: &Assigned) -> Result<progress::Restored, progress::Reject> {
+    let restored = progress::decode(text, part.start, part.topic_tag)?;
+    match part.log_end {
+        Some(end) => restored.within_log(end),
+        None => Ok(restored),
     }
 }

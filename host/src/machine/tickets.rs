@@ -33,6 +33,7 @@ pub(super) struct Outstanding {
 
 /// Where a piece of work is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "boxing the batch would allocate for each call")]
 pub(super) enum Stage {
     /// At a worker.
     Running,

@@ -121,7 +121,9 @@ impl Machine {
         }
         let parked = partition.shards.iter().find_map(|shard| shard.find(offset));
         Some(match parked {
-            Some((attempts, first, Some(due))) => blocked(first, attempts, BlockedBy::Backoff(due.since(now))),
+            Some((attempts, first, Some(due))) => {
+                blocked(first, attempts, BlockedBy::Backoff(due.since(now)))
+            }
             Some((attempts, first, None)) => blocked(first, attempts, BlockedBy::Queue),
             None => blocked(None, 0, BlockedBy::Queue),
         })

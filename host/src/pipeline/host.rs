@@ -92,7 +92,8 @@ impl Host {
             options::ordering_name(pipeline.ordering),
             pipeline.input.clone(),
         ));
-        let origin = Origin { group: pipeline.group.clone(), handler: handler.name.clone(), module_digest: digest };
+        let origin =
+            Origin { group: pipeline.group.clone(), handler: handler.name.clone(), module_digest: digest };
         let sleep = Sleep::default();
         let inbox = Arc::new(Inbox::new(sleep.wake()));
         let deliveries = Deliveries::new(sleep.wake());
@@ -125,26 +126,41 @@ impl Host {
             on_offset_lost: options::on_offset_lost(pipeline.on_offset_lost),
             origin,
         };
-        let machine = Machine::new(options::machine(pipeline, workers, host.drain_timeout, fastrand::u64(..)));
+        let machine =
+            Machine::new(options::machine(pipeline, workers, host.drain_timeout, fastrand::u64(..)));
         let pool = self.workers.clone();
         let dispatch = Box::new(move |work: Work| pool.submit(work, callee.clone()));
         let shown = entry.clone();
         let publish = Box::new(move |snapshot| shown.publish(snapshot));
-        let consumer =
-            Consumer::start(settings, machine, inbox.clone(), deliveries, publisher, dispatch, publish, sleep)
-                .map_err(refused)?;
+        let consumer = Consumer::start(
+            settings,
+            machine,
+            inbox.clone(),
+            deliveries,
+            publisher,
+            dispatch,
+            publish,
+            sleep,
+        )
+        .map_err(refused)?;
         let thread = self.spawn(&pipeline.name, consumer, entry.clone())?;
         self.registry.add(entry);
         self.pipelines.push(Running { name: pipeline.name.clone(), inbox, thread: Some(thread) });
         Ok(())
     }
 
-    fn spawn(&self, name: &str, consumer: Consumer, entry: Arc<PipelineEntry>) -> Result<JoinHandle<()>, StartError> {
+    fn spawn(
+        &self,
+        name: &str,
+        consumer: Consumer,
+        entry: Arc<PipelineEntry>,
+    ) -> Result<JoinHandle<()>, StartError> {
         let (events, name) = (self.events.clone(), name.to_owned());
         std::thread::Builder::new()
             .name(format!("consumer-{name}"))
             .spawn(move || {
-                let over = Over { events, entry, name, failure: Some("its consumer thread panicked".to_owned()) };
+                let over =
+                    Over { events, entry, name, failure: Some("its consumer thread panicked".to_owned()) };
                 let Stopped { failure } = consumer.run();
                 over.tell(failure);
             })

@@ -9,8 +9,8 @@ use crate::config;
 use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
 use crate::wasm::{
-    Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink, MemoryBudget, Module,
-    OutputLimits, Report,
+    Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink,
+    MemoryBudget, Module, OutputLimits, Report,
 };
 
 /// Where a handler's module comes from.
@@ -100,7 +100,11 @@ pub fn load(
     })?;
     let settings = Arc::new(settings(pipeline, &source.name(), host_memory));
     let handler = LoadedHandler { name: source.name(), module, settings };
-    handler.try_start().map_err(|reason| StartError::Trial { pipeline: name, path: source.place(), reason })?;
+    handler.try_start().map_err(|reason| StartError::Trial {
+        pipeline: name,
+        path: source.place(),
+        reason,
+    })?;
     Ok(handler)
 }
 

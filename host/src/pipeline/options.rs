@@ -20,7 +20,12 @@ const INTERRUPT: Duration = Duration::from_millis(500);
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// What the machine of a pipeline is told.
-pub(super) fn machine(pipeline: &config::Pipeline, workers: usize, drain: Duration, seed: u64) -> machine::Options {
+pub(super) fn machine(
+    pipeline: &config::Pipeline,
+    workers: usize,
+    drain: Duration,
+    seed: u64,
+) -> machine::Options {
     let lanes = workers * LANES_PER_WORKER;
     machine::Options {
         ordering: match pipeline.ordering {
@@ -42,7 +47,10 @@ pub(super) fn machine(pipeline: &config::Pipeline, workers: usize, drain: Durati
             bytes: pipeline.in_flight.bytes.bytes() as usize,
         },
         commit_interval: pipeline.commit_interval,
-        budget: Budget::new(pipeline.metadata_limit as usize, pipeline.on_metadata_full == config::OnMetadataFull::Truncate),
+        budget: Budget::new(
+            pipeline.metadata_limit as usize,
+            pipeline.on_metadata_full == config::OnMetadataFull::Truncate,
+        ),
         metadata_limit: pipeline.metadata_limit as usize,
         give_back: machine::Bounds { drain, interrupt: INTERRUPT, commit: LAST_COMMIT },
         dead_letters: pipeline.on_failure.then == config::Then::DeadLetter,

@@ -86,7 +86,47 @@ fn worst_payload(unfinished: usize, span: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::forms::{Draft, Form};
     use super::*;
+
+    /// What is needed at most for unfinished offsets this far apart, in the forms that the bound counts on, and
+    /// the offsets' span.
+    fn payload(distances: &[u64]) -> (usize, usize) {
+        let mut sparse = Draft::new(Form::Sparse, usize::MAX);
+        let mut end = 0;
+        for distance in distances {
+            sparse.push(&(end + distance..end + distance + 1));
+            end += distance + 1;
+        }
+        let span = end as usize;
+        (sparse.payload.len().min(span.div_ceil(8)), span)
+    }
+
+    #[test]
+    fn the_bound_is_met_by_distances_that_just_need_another_byte() {
+        for (distance, count, worst) in [(128, 100, 200), (1 << 14, 100, 300), (1 << 21, 7, 28)] {
+            let (needed, span) = payload(&vec![distance; count]);
+            assert_eq!((needed, worst_payload(count, span)), (worst, worst), "{distance}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_of_unfinished_offsets_needs_more_than_the_bound(
+            distances in prop::collection::vec(
+                prop_oneof![1u64..9, 120u64..136, 16_380u64..16_390, 2_097_150u64..2_097_155],
+                1..60,
+            ),
+        ) {
+            let mut room = MAX_SPAN;
+            let fits = |distance: &u64| (room > *distance).then(|| room -= distance + 1).is_some();
+            let distances: Vec<u64> = distances.into_iter().filter(fits).collect();
+            let (needed, span) = payload(&distances);
+            prop_assert!(needed <= worst_payload(distances.len(), span), "{} bytes", needed);
+        }
+    }
 
     #[test]
     fn the_default_budget_admits_24_thousand_offsets_of_any_pattern() {

@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn payloads_that_contradict_themselves_are_refused() {
-        let refused: [(Form, &[u8], u64, &str); 11] = [
+        let refused: [(Form, &[u8], u64, &str); 12] = [
             (Form::Bitset, &[0b1], 1, "the last offset is unfinished"),
             (Form::Bitset, &[0, 1], 8, "past the span"),
             (Form::Bitset, &[1, 0], 80, "zeros at the end"),
@@ -218,6 +218,12 @@ mod tests {
             (Form::Runs, &[0, 0], 100, "an empty run"),
             (Form::Runs, &[0, 100], 100, "past the span"),
             (Form::Runs, &[0, 1, 5, 0xff], 100, "ends in a number"),
+            (
+                Form::Runs,
+                &[0, 1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 1],
+                100,
+                "back to the start",
+            ),
             (
                 Form::Runs,
                 &[
@@ -244,6 +250,8 @@ mod tests {
                 assert_eq!(take_varint(&mut &bytes[..bytes.len() - 1]), None);
             }
         }
+        let bits_65 = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 2];
+        assert_eq!(take_varint(&mut bits_65.as_slice()), None);
     }
 
     proptest! {

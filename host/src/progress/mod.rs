@@ -5,10 +5,10 @@
 //! for each commit. Everything here is pure: no clock, no thread, no I/O.
 //!
 //! ```text
-//!   offsets   … 40 41 42 43 44 45 46 47 48 49 50 51 52 …
-//!                ✓  ✓  ·  ✓  ✗  ✓  ·  ✗  ✗  ✓  ✗           ✓ complete  ✗ unfinished  · hole
-//!                            ↑ safe            ↑  ↑ position
-//!                                              └ the in-flight tail
+//!   offset   … 40 41 42 43 44 45 46 47 48 49 50 51 52 …
+//!               ✓  ✓  ·  ✓  ✗  ✓  ·  ✗  ✗  ✓  ✗           ✓ complete  ✗ unfinished  · hole
+//!                           ↑ safe            ↑  ↑ position
+//!                                             in-flight tail
 //! ```
 //! - The *safe offset* is the next committable: nothing below it is unfinished. So it is the oldest unfinished
 //!   record, or the position where there is none.
@@ -17,8 +17,8 @@
 //! - Only polled offsets are tracked. Those that were never polled (compaction, transaction markers,
 //!   retention) are holes, and hold up nothing.
 //!
-//! [`window`] holds the polled offsets, [`restored`] what an earlier commit told about those above, [`budget`]
-//! bounds the metadata, [`codec`] and [`forms`] write and read it, [`bits`] walks over bit sets.
+//! `window` holds the polled offsets, `restored` what an earlier commit told about those above, `budget` bounds
+//! the metadata, `codec` and `forms` write and read it, `bits` walks over bit sets.
 
 mod bits;
 mod budget;
@@ -359,6 +359,7 @@ mod tests {
             assert_eq!(after.admit(Offset(offset)), Admission::AlreadyDone);
         }
         assert_eq!(after.snapshot(&EXACT), at(4).snapshot(&EXACT));
+        assert!(!after.eof(Offset(4)), "nothing is left that the log's end could change");
     }
 
     #[test]
@@ -483,6 +484,25 @@ mod tests {
         }
         let snapshot = progress.snapshot(&EXACT);
         assert_eq!((snapshot.metadata.len(), snapshot.truncated, progress.gap_count()), (2_686, 0, 1_000));
+    }
+
+    #[test]
+    fn a_record_waits_exactly_when_its_worst_case_does_not_fit() {
+        // Each record takes two bytes: it lies more than 128 offsets from the next.
+        let bytes = |payload: usize| Budget::new(codec::max_chars(codec::MAX_HEADER + payload), false);
+        let mut before = at(0);
+        admit(&mut before, [0, 1_000, 2_000]);
+        assert!(before.may_admit(Offset(3_000), &bytes(8)) && !before.may_admit(Offset(3_000), &bytes(7)));
+
+        admit(&mut before, [3_000, 4_000]);
+        complete(&mut before, [4_000]);
+        let mut after = restart(&before.snapshot(&EXACT));
+        admit(&mut after, [0]);
+        let why = "2000 and 3000 are not polled yet, but the metadata owes them";
+        assert!(
+            after.may_admit(Offset(1_000), &bytes(8)) && !after.may_admit(Offset(1_000), &bytes(7)),
+            "{why}"
+        );
     }
 
     #[test]

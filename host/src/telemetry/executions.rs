@@ -76,7 +76,10 @@ impl Executions {
             ended: std::array::from_fn(|index| {
                 let durations = &self.ended[index];
                 let counts = std::array::from_fn(|bucket| durations.counts[bucket].load(Relaxed));
-                Histogram::from_parts(counts, Duration::from_nanos(durations.nanos.load(Relaxed)).as_secs_f64())
+                Histogram::from_parts(
+                    counts,
+                    Duration::from_nanos(durations.nanos.load(Relaxed)).as_secs_f64(),
+                )
             }),
             errors: std::array::from_fn(|index| self.errors[index].load(Relaxed)),
             revoked: self.revoked.load(Relaxed),

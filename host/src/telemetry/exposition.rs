@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram as Proto, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as Proto, LabelPair, Metric, MetricFamily, MetricType,
+};
 use prometheus::{Encoder, TextEncoder};
 
 use super::executions::{Counts, STATUSES};
@@ -205,7 +207,9 @@ impl Page {
             })
             .collect();
         let mut page = Vec::new();
-        TextEncoder::new().encode(&families, &mut page).expect("families have names and metrics, a vector takes all");
+        TextEncoder::new()
+            .encode(&families, &mut page)
+            .expect("families have names and metrics, a vector takes all");
         String::from_utf8(page).expect("names, labels and numbers are text")
     }
 }

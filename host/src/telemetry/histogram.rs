@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Upper bounds in seconds, from 10 µs to 30 s; a last bucket takes what is larger.
 pub const BOUNDS: [f64; 21] = [
-    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
-    2.5, 5.0, 10.0, 20.0, 30.0,
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0,
 ];
 
 /// Counts of durations by bucket. Mergeable: adding two gives the histogram of both.

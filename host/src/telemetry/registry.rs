@@ -43,7 +43,14 @@ pub struct PipelineEntry {
 
 impl PipelineEntry {
     /// A pipeline that was not started yet.
-    pub fn new(name: String, group: String, handler: String, digest: String, ordering: &'static str, input: Vec<String>) -> Self {
+    pub fn new(
+        name: String,
+        group: String,
+        handler: String,
+        digest: String,
+        ordering: &'static str,
+        input: Vec<String>,
+    ) -> Self {
         PipelineEntry {
             name,
             group,

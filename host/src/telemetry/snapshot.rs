@@ -123,7 +123,9 @@ pub fn of_machine(machine: &Machine, now: Time, ends: impl Fn(&TopicPartition) -
     let shards = machine.queue_depths();
     PipelineSnapshot {
         partitions,
-        shards: shards.map(|(topic, shard, queued)| ShardDepth { topic: topic.to_owned(), shard, queued }).collect(),
+        shards: shards
+            .map(|(topic, shard, queued)| ShardDepth { topic: topic.to_owned(), shard, queued })
+            .collect(),
         backpressure,
         outstanding: machine.outstanding(),
         batch_bound: machine.batch_bound(),

@@ -93,12 +93,13 @@ fn describe(outcome: Outcome, error: &wasmtime::Error, circumstances: &Circumsta
         Some(exit) => drop(write!(message, "the guest exited with status {}", exit.0)),
         None => drop(write!(message, "{}", error.root_cause())),
     }
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        frames(&mut message, backtrace);
-    }
+    // Words come before frames, which have no names in most modules: what is too long is cut at its end.
     if !circumstances.last_words.is_empty() {
         message.push_str("; stderr: ");
         message.push_str(circumstances.last_words);
+    }
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        frames(&mut message, backtrace);
     }
     text::clean(&message, circumstances.message_bytes)
 }

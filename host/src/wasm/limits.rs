@@ -107,11 +107,12 @@ pub(crate) struct Limiter {
     budgets: Arc<[Arc<MemoryBudget>]>,
     current: usize,
     denied: Option<Denied>,
+    growths: u32,
 }
 
 impl Limiter {
     pub(crate) fn new(limit: usize, budgets: Arc<[Arc<MemoryBudget>]>) -> Self {
-        Limiter { limit, budgets, current: 0, denied: None }
+        Limiter { limit, budgets, current: 0, denied: None, growths: 0 }
     }
 
     /// Bytes of memories and tables. They never shrink, so this is the peak as well.
@@ -119,9 +120,15 @@ impl Limiter {
         self.current
     }
 
-    /// Forgets denials of earlier calls.
+    /// Forgets denials and growths of earlier calls.
     pub(crate) fn begin_call(&mut self) {
         self.denied = None;
+        self.growths = 0;
+    }
+
+    /// How often the guest asked for more since [`begin_call`](Limiter::begin_call).
+    pub(crate) fn growths(&self) -> u32 {
+        self.growths
     }
 
     /// Whether a growth was denied since [`begin_call`](Limiter::begin_call), and why.
@@ -160,6 +167,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        self.growths = self.growths.saturating_add(1);
         // Beyond what the module itself declares, growing fails whatever is answered here.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
@@ -173,6 +181,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        self.growths = self.growths.saturating_add(1);
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }

@@ -106,8 +106,11 @@ impl Lines {
 
     /// The end of what was written to standard error in this call, escaped: where a panic says why.
     pub(crate) fn last_words(&self) -> String {
-        let words = self.last_words.trim_ascii();
-        text::clean_bytes(words, 2 * LAST_WORDS)
+        let words = String::from_utf8_lossy(&self.last_words);
+        // Advice that Rust gives at every panic and nobody can follow: a guest has no environment.
+        let lines = words.lines().filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE"));
+        let words: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+        text::clean(&words.join(": "), 2 * LAST_WORDS)
     }
 
     /// Hands over the lines and how many were dropped; a line that was not ended is ended here.
@@ -317,9 +320,9 @@ mod tests {
         let mut lines = lines(10_000);
         lines.write(Source::Stdout, b"unimportant\n");
         lines.write(Source::Stderr, &[b'x'; 5_000]);
-        lines.write(Source::Stderr, b"\npanicked: no key\x07\n");
+        lines.write(Source::Stderr, b"\npanicked: no key\x07\nnote: run with `RUST_BACKTRACE=1`");
         let words = lines.last_words();
-        assert!(words.ends_with("x\\npanicked: no key\\u{7}"), "{words}");
+        assert!(words.ends_with("x: panicked: no key\\u{7}"), "{words}");
         assert!(lines.last_words.len() <= LAST_WORDS);
         lines.begin_call(0);
         assert_eq!(lines.last_words(), "");

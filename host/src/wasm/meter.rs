@@ -161,6 +161,7 @@ mod tests {
             armed = true;
             let waker = cx.waker().clone();
             std::thread::spawn(move || {
+                #[expect(clippy::disallowed_methods, reason = "stands for computing that does not yield")]
                 std::thread::sleep(wait);
                 waker.wake();
             });
@@ -200,6 +201,7 @@ mod tests {
         let meter = Arc::new(Meter::new());
         let hog = tokio::spawn(async {
             for _ in 0..20 {
+                #[expect(clippy::disallowed_methods, reason = "stands for computing that does not yield")]
                 std::thread::sleep(Duration::from_millis(5));
                 tokio::task::yield_now().await;
             }

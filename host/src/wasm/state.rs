@@ -4,6 +4,7 @@
 //! worker's thread; between calls the instance resets what belongs to one call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use wasmtime::{CallHook, StoreHookState, UpdateDeadline};
 
@@ -28,8 +29,11 @@ pub(crate) struct State {
 /// What belongs to the call that runs.
 struct Running {
     cancel: Arc<Cancel>,
-    deadline: std::time::Duration,
-    host_calls: u32,
+    deadline: Duration,
+    /// How often the guest was left for the host, for whatever reason.
+    exits: u32,
+    /// How many of those were ticks of the epoch.
+    ticks: u32,
     host_calls_at_most: u32,
 }
 
@@ -39,7 +43,8 @@ impl State {
         let call = Running {
             cancel: Arc::clone(budget.cancel),
             deadline: budget.deadline,
-            host_calls: 0,
+            exits: 0,
+            ticks: 0,
             host_calls_at_most: 0,
         };
         State { settings, limiter, lines: SharedLines::default(), meter, call, wasi: None }
@@ -52,7 +57,8 @@ impl State {
         self.call = Running {
             cancel: Arc::clone(budget.cancel),
             deadline: budget.deadline,
-            host_calls: 0,
+            exits: 0,
+            ticks: 0,
             host_calls_at_most: limits.host_calls.saturating_mul(records),
         };
         // What the pipeline cannot log in a second need not be kept either.
@@ -61,9 +67,10 @@ impl State {
         self.limiter.begin_call();
     }
 
-    /// Host functions that the running call has called.
+    /// Host functions that the running call has called. Ticks and growths of memory leave the guest the same
+    /// way, and are none.
     pub(crate) fn host_calls(&self) -> u32 {
-        self.call.host_calls
+        self.call.exits.saturating_sub(self.call.ticks).saturating_sub(self.limiter.growths())
     }
 
     /// The guest's WASI, made when it is first used: most handlers never do.
@@ -75,8 +82,7 @@ impl State {
     /// Runs at each tick of the epoch, from within the guest.
     pub(crate) fn on_tick(mut state: StoreHookState<'_, State>) -> wasmtime::Result<UpdateDeadline> {
         let state = state.data_mut();
-        // A tick leaves the guest the way a host function does, and is none.
-        state.call.host_calls = state.call.host_calls.saturating_sub(1);
+        state.call.ticks += 1;
         if state.call.cancel.is_cancelled() {
             return Err(Stop::Revoked.into());
         }
@@ -90,11 +96,12 @@ impl State {
     /// Runs whenever the guest calls the host or the host the guest.
     pub(crate) fn on_call(mut state: StoreHookState<'_, State>, hook: CallHook) -> wasmtime::Result<()> {
         if let CallHook::CallingHost = hook {
-            let call = &mut state.data_mut().call;
-            call.host_calls += 1;
-            if call.host_calls > call.host_calls_at_most {
-                return Err(Stop::HostCalls(call.host_calls_at_most).into());
+            let state = state.data_mut();
+            // What this exit is for is known only later, so the call that is one too many ends at the next.
+            if state.host_calls() > state.call.host_calls_at_most {
+                return Err(Stop::HostCalls(state.call.host_calls_at_most).into());
             }
+            state.call.exits = state.call.exits.saturating_add(1);
         }
         Ok(())
     }

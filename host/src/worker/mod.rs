@@ -29,8 +29,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::dispatch::FailurePolicy;
 use crate::inbox::Inbox;
-use crate::kafka::publisher::{Origin, Publisher};
 use crate::kafka::Event;
+use crate::kafka::publisher::{Origin, Publisher};
 use crate::telemetry::Executions;
 use crate::wasm::{InstanceSettings, Module};
 use crate::work::{Finished, Report, Work};

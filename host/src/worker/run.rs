@@ -13,8 +13,8 @@ use super::Callee;
 use super::instances::Instances;
 use super::settle::Settle;
 use crate::batch::Batch;
-use crate::outcome::{Failure, Outcome};
 use crate::ids::Fuel;
+use crate::outcome::{Failure, Outcome};
 use crate::wasm::{Answer, Budget, Instance};
 use crate::work::{CallRecord, Ended, Report, Work};
 
@@ -94,7 +94,8 @@ async fn call(
     settle: &mut Settle<'_>,
 ) -> Result<Answer, Failure> {
     let execution = callee.executions.start();
-    let budget = Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
+    let budget =
+        Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
     let warm = instances.borrow_mut().take(callee.id);
     let instance = match warm {
         Some(instance) => Ok(instance),

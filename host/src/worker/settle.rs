@@ -71,7 +71,8 @@ impl<'w> Settle<'w> {
         let mut outputs = answer.outputs(batch).peekable();
         let mut failures = answer.failures().iter().peekable();
         for (position, index) in indices.into_iter().enumerate() {
-            if self.is_over() || !self.blocked.is_empty() && self.blocked.contains(&batch.hashes()[position]) {
+            if self.is_over() || !self.blocked.is_empty() && self.blocked.contains(&batch.hashes()[position])
+            {
                 self.report.not_run.push(index);
                 while outputs.next_if(|output| output.input == position).is_some() {}
                 failures.next_if(|(input, _)| *input as usize == position);
@@ -89,7 +90,10 @@ impl<'w> Settle<'w> {
                     Err(NotTaken::Cancelled) => return self.revoke(),
                     Err(NotTaken::Refused(reason)) => {
                         while outputs.next_if(|output| output.input == position).is_some() {}
-                        let failure = Failure::of(Outcome::HostError, format!("the producer refused an output: {reason}"));
+                        let failure = Failure::of(
+                            Outcome::HostError,
+                            format!("the producer refused an output: {reason}"),
+                        );
                         self.callee.executions.count_error(failure.outcome);
                         self.give_up(index, &failure, self.callee.policy.then).await;
                     }
@@ -133,7 +137,8 @@ impl<'w> Settle<'w> {
                     Err(NotTaken::Cancelled) => return self.revoke(),
                     Err(NotTaken::Refused(reason)) => {
                         let message = format!("{failure}; and its dead letter was refused: {reason}");
-                        self.report.halt = Some(Halt { index, failure: Failure { message, ..failure.clone() } });
+                        self.report.halt =
+                            Some(Halt { index, failure: Failure { message, ..failure.clone() } });
                         return;
                     }
                 }

@@ -20,11 +20,6 @@ const USAGE: i32 = 2;
 /// The host refused to start.
 const REFUSED: i32 = 3;
 
-/// A component whose one import no host has.
-const UNKNOWN_IMPORT: &str = r#"(component
-  (import "acme:payments/ledger@1.2.0" (instance (export "book" (func))))
-)"#;
-
 /// The run ended with this code, and a message for people that has all of these words.
 #[track_caller]
 fn assert_said(ended: &Ended, code: i32, words: &[&str]) {
@@ -109,9 +104,11 @@ fn another_version_of_the_contract() {
 
 #[test]
 fn an_unknown_import() {
-    let bytes = wat::parse_str(UNKNOWN_IMPORT).expect("the text is right");
+    let text = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples-wasm/hostile/unknown-import/unknown_import.wat");
+    let bytes = wat::parse_file(text).expect("the text is there and right");
     let (_home, path) = module_of("asks.wasm", &bytes);
-    assert_said(&run_module(&path), REFUSED, &["asks.wasm", "acme:payments/ledger"]);
+    assert_said(&run_module(&path), REFUSED, &["asks.wasm", "acme:storage/disk"]);
 }
 
 #[test]

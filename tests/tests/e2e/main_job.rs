@@ -82,7 +82,8 @@ fn every_shape_passes(handler: &std::path::Path) {
     (job.input, job.output) = (unique("shapes"), unique("shapes-out"));
     for topic in [&job.input, &job.output] {
         // The broker's defaults: 1 MiB with headers and all, and at most an hour in the future.
-        let configs = [("max.message.bytes", "4194304"), ("message.timestamp.after.max.ms", "9000000000000000")];
+        let configs =
+            [("max.message.bytes", "4194304"), ("message.timestamp.after.max.ms", "9000000000000000")];
         kafka.create_topic(topic, 1, &configs);
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::batch::{Headers, Record, TopicPartition};
-use crate::dispatch::pacing::{self, Allowance};
 use crate::dispatch::Ordering;
+use crate::dispatch::pacing::{self, Allowance};
 use crate::ids::{Fuel, Offset};
 use crate::machine::{Assigned, BlockedBy, Bounds, Effect, InFlight, Machine, Options, Slot, commit};
 use crate::outcome::{Failure, Outcome};
@@ -53,6 +53,7 @@ fn assign(machine: &mut Machine, start: i64) -> Slot {
         metadata: None,
         commit_start: false,
         topic_tag: 0,
+        log_end: None,
     };
     machine.assigned(&[assigned], at(0))[0]
 }
@@ -166,7 +167,8 @@ fn keys_of_a_slow_handler_run_side_by_side_up_to_the_bound() {
     let slot = assign(&mut machine, 0);
     admit(&mut machine, slot, 0, "first");
     let work = turn(&mut machine, at(1)).0.pop().expect("one call");
-    let call = CallRecord { records: 1, spent: Duration::from_millis(10), fuel: Fuel(1), ended: Ended::Complete };
+    let call =
+        CallRecord { records: 1, spent: Duration::from_millis(10), fuel: Fuel(1), ended: Ended::Complete };
     let report = Report { calls: Calls { each: vec![call] }, ..Report::default() };
     finish(&mut machine, work, report, at(11));
     for offset in 1..200 {
@@ -294,7 +296,11 @@ fn a_refused_output_sends_its_record_to_the_dead_letters_once() {
     machine.output_refused(ticket, 0, failure(), at(4));
     let (_, effects) = turn(&mut machine, at(5));
     assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::DeadLetter(_))).count(), 1);
-    assert_eq!(commits(&turn(&mut machine, at(500)).1), [] as [i64; 0], "the dead letter is not acknowledged");
+    assert_eq!(
+        commits(&turn(&mut machine, at(500)).1),
+        [] as [i64; 0],
+        "the dead letter is not acknowledged"
+    );
     machine.acknowledged(ticket, 1, at(501));
     assert_eq!(commits(&turn(&mut machine, at(502)).1), [1]);
     let view = machine.partitions(at(503)).next().expect("assigned");
@@ -303,7 +309,8 @@ fn a_refused_output_sends_its_record_to_the_dead_letters_once() {
 
 #[test]
 fn a_partition_that_stays_over_its_share_is_paused_and_resumed_at_half() {
-    let mut machine = Machine::new(Options { in_flight: InFlight { records: 300, bytes: 1 << 30 }, ..options() });
+    let mut machine =
+        Machine::new(Options { in_flight: InFlight { records: 300, bytes: 1 << 30 }, ..options() });
     let slot = assign(&mut machine, 0);
     for offset in 0..301 {
         admit(&mut machine, slot, offset, "one key");

@@ -163,39 +163,53 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        let all = |log: &Log| log.assigned && log.committed.as_ref().is_some_and(|(offset, _)| offset.0 >= log.end);
+        let all =
+            |log: &Log| log.assigned && log.committed.as_ref().is_some_and(|(offset, _)| offset.0 >= log.end);
         self.logs.values().all(all)
     }
 
     fn check_everything_done(&self) {
         for (name, log) in &self.logs {
-            assert!(log.offsets.iter().all(|offset| log.complete.contains(offset)), "{name}: a record was lost");
-            assert_eq!(log.committed.as_ref().map(|(offset, _)| offset.0), Some(log.end), "{name}: lag is not 0");
+            assert!(
+                log.offsets.iter().all(|offset| log.complete.contains(offset)),
+                "{name}: a record was lost"
+            );
+            assert_eq!(
+                log.committed.as_ref().map(|(offset, _)| offset.0),
+                Some(log.end),
+                "{name}: lag is not 0"
+            );
         }
     }
 
     fn assign(&mut self) {
-        let free: Vec<_> = self.logs.iter().filter(|(_, log)| !log.assigned).map(|(name, _)| name.clone()).collect();
+        let free: Vec<_> =
+            self.logs.iter().filter(|(_, log)| !log.assigned).map(|(name, _)| name.clone()).collect();
         if free.is_empty() || self.revoking || self.machine.is_stopping() {
             return;
         }
         let mut assigned = Vec::new();
         for name in free {
             let log = self.logs.get_mut(&name).expect("it was just listed");
-            let start = log.committed.as_ref().map_or(log.offsets.first().copied().unwrap_or(0), |(o, _)| o.0);
+            let start =
+                log.committed.as_ref().map_or(log.offsets.first().copied().unwrap_or(0), |(o, _)| o.0);
             log.next = log.offsets.partition_point(|&offset| offset < start);
             log.assigned = true;
             log.serial += 1;
             log.paused = false;
             log.effect.clear();
             // What no commit says was done is to be done again.
-            log.complete = log.committed.as_ref().map_or_else(BTreeSet::new, |(o, m)| said_complete(&log.offsets, *o, m));
+            log.complete = log
+                .committed
+                .as_ref()
+                .map_or_else(BTreeSet::new, |(o, m)| said_complete(&log.offsets, *o, m));
             assigned.push(Assigned {
                 partition: name,
                 start: Offset(start),
                 metadata: log.committed.as_ref().map(|(_, metadata)| metadata.clone().into_bytes()),
                 commit_start: log.committed.is_none(),
                 topic_tag: 7,
+                log_end: Some(Offset(log.end)),
             });
         }
         self.machine.assigned(&assigned, self.now);
@@ -281,7 +295,10 @@ impl World {
                     Ordering::Unordered => offset,
                 };
                 let before = log.effect.insert(key, offset);
-                assert!(before.is_none_or(|before| before < offset), "key {key}: {offset} took effect after {before:?}");
+                assert!(
+                    before.is_none_or(|before| before < offset),
+                    "key {key}: {offset} took effect after {before:?}"
+                );
             }
             if report.published == 0 {
                 self.complete(&work.origin, &done);
@@ -311,7 +328,11 @@ impl World {
             } else if work.attempts < 4 && self.rng.u8(..12) == 0 {
                 blocked.push(hash);
                 let failure = Failure::of(Outcome::Trap, "simulated");
-                report.retries.push(Retry { index, delay: Duration::from_micros(self.rng.u64(0..20_000)), failure });
+                report.retries.push(Retry {
+                    index,
+                    delay: Duration::from_micros(self.rng.u64(0..20_000)),
+                    failure,
+                });
             } else if self.rng.u8(..30) == 0 {
                 report.given_up.push((index, Outcome::Rejected));
             }
@@ -381,7 +402,8 @@ impl World {
                 Effect::Resume(name) => self.pause(&name, false),
                 Effect::Commit(entries) => {
                     assert!(self.committing.is_none(), "two commits at once");
-                    let entries: Vec<_> = entries.into_iter().map(|e| (e.partition, e.offset, e.metadata)).collect();
+                    let entries: Vec<_> =
+                        entries.into_iter().map(|e| (e.partition, e.offset, e.metadata)).collect();
                     for (name, offset, metadata) in &entries {
                         self.check_commit(name, *offset, metadata);
                     }
@@ -410,11 +432,21 @@ impl World {
         let log = &self.logs[&work.origin];
         assert!(!work.batch.is_empty());
         for (&offset, hash) in work.batch.offsets().iter().zip(work.batch.hashes()) {
-            assert!(!log.complete.contains(&offset), "{}: {offset} runs again though it is complete", work.origin);
+            assert!(
+                !log.complete.contains(&offset),
+                "{}: {offset} runs again though it is complete",
+                work.origin
+            );
             let same_key = |(other, _): &(Work, u64)| {
-                other.origin == work.origin && other.epoch == work.epoch && other.batch.hashes().contains(hash)
+                other.origin == work.origin
+                    && other.epoch == work.epoch
+                    && other.batch.hashes().contains(hash)
             };
-            assert!(!self.running.iter().any(same_key), "{}: the key of {offset} is in two calls", work.origin);
+            assert!(
+                !self.running.iter().any(same_key),
+                "{}: the key of {offset} is in two calls",
+                work.origin
+            );
         }
         assert!(work.batch.offsets().is_sorted());
         assert!(work.attempts == 0 || work.batch.len() == 1, "a retried record has company");
@@ -446,7 +478,13 @@ fn said_complete(offsets: &[i64], base: Offset, metadata: &str) -> BTreeSet<i64>
 }
 
 fn record(offset: i64, key: &[u8]) -> Record<'_> {
-    Record { offset: Offset(offset), timestamp: -1, key: Some(key), value: Some(b"v"), headers: Headers::None }
+    Record {
+        offset: Offset(offset),
+        timestamp: -1,
+        key: Some(key),
+        value: Some(b"v"),
+        headers: Headers::None,
+    }
 }
 
 fn ticket_bits(ticket: Ticket) -> u64 {

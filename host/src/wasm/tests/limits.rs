@@ -28,6 +28,7 @@ fn cancelling_ends_a_guest_that_spins() {
     let (module, settings, cancel) = (load(&Guest::new(SPIN)), settings(LIMITS), Arc::new(Cancel::new()));
     let from_elsewhere = Arc::clone(&cancel);
     let thread = std::thread::spawn(move || {
+        #[expect(clippy::disallowed_methods, reason = "stands for computing that does not yield")]
         std::thread::sleep(SHORT);
         from_elsewhere.cancel();
     });
@@ -161,6 +162,14 @@ fn ticks_are_no_host_calls() {
     assert!(call.polled > Duration::from_millis(3), "{:?}", call.polled);
     assert_eq!(call.host_calls, 1);
     assert!(call.result.is_ok());
+}
+
+#[test]
+fn growing_is_no_host_call() {
+    let limits = InstanceLimits { host_calls: 5, ..LIMITS };
+    let grows =
+        "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) (i32.const 1024)";
+    assert!(outcome_of(&Guest::new(grows), limits).is_ok());
 }
 
 #[test]

@@ -131,6 +131,16 @@ fn features_that_are_off_are_refused() {
     ] {
         let error = refused(&Guest::new("(i32.const 1024)").with(extra).core_module(), Grants::ALL);
         assert!(matches!(error, LoadError::Invalid(_) | LoadError::Unreadable(_)), "{extra}: {error}");
+        // In a component it is the sandbox itself that validates.
+        let component = wat::parse_str(format!(
+            "(component
+                (core module (memory 1) (func $f (result i32) (i32.const 1)) {extra})
+                (import \"sandmill:handler/types@0.1.0\" (instance $i))
+                (export \"sandmill:handler/process@0.1.0\" (instance $i)))"
+        ))
+        .expect("it is text");
+        let error = refused(&component, Grants::ALL);
+        assert!(matches!(error, LoadError::Compile(_) | LoadError::Unreadable(_)), "{extra}: {error}");
     }
 }
 

@@ -50,6 +50,7 @@ fn cancelling_ends_a_wait() {
     let (module, settings, cancel) = (load(&sleeper(60_000)), settings(LIMITS), Arc::new(Cancel::new()));
     let from_elsewhere = Arc::clone(&cancel);
     let thread = std::thread::spawn(move || {
+        #[expect(clippy::disallowed_methods, reason = "stands for computing that does not yield")]
         std::thread::sleep(SHORT);
         from_elsewhere.cancel();
     });
