@@ -88,6 +88,8 @@ pub struct Report {
     pub given_up: Vec<(u32, Outcome)>,
     /// A record that failed for good under the policy `halt`. It and what follows it are not complete.
     pub halt: Option<Halt>,
+    /// The producer refused a dead letter for good.
+    pub dead_letter_refused: bool,
     /// The assignment ended before the call did: nothing was published and nothing is complete.
     pub revoked: bool,
     /// Output records and dead letters handed to the producer: as many acknowledgements follow.

@@ -103,7 +103,10 @@ impl Demo {
                 print(text);
             }
         };
-        say(format!("embedded broker at {brokers}; {} lines go into topic {INPUT:?}", records.len()));
+        say(format!(
+            "embedded broker at {brokers}; {} lines go into topic {INPUT:?}",
+            grouped(records.len() as u64)
+        ));
         let fed = embedded::feed(&brokers, INPUT, records.iter().copied()).map_err(Failure::start)?;
         let source = HandlerSource::Embedded { name: "access-log", bytes: HANDLER };
         let since = Instant::now();

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{Table, presets};
 
 use super::logging::{self, LogFormat};
 use super::{Failure, print};
@@ -44,11 +43,9 @@ impl Inspect {
 }
 
 fn show(report: &Report) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let mut row = |name: &str, value: Option<String>| {
+    let row = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            table.add_row([name.to_owned(), value]);
+            print(format_args!("{name:<11} {value}"));
         }
     };
     row("digest", Some(format!("sha256:{}", report.digest)));
@@ -74,7 +71,6 @@ fn show(report: &Report) {
     let verdict =
         report.refused.as_ref().map_or("accepted".to_owned(), |reason| format!("refused: {reason}"));
     row("verdict", Some(verdict));
-    print(table);
 }
 
 fn millis(duration: Duration) -> String {

@@ -52,7 +52,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "TOPIC", conflicts_with = "config")]
     dead_letter_topic: Option<String>,
 
-    /// Address of metrics, health and status; `off` opens no socket
+    /// Address of metrics, health and status, 127.0.0.1:9095 if nothing says otherwise; `off` opens no socket
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<Listen>,
 

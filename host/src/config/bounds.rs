@@ -171,7 +171,7 @@ pub(super) const BOUNDS: &[Bound] = &[
         bytes(1),
         bytes(64 * KIB),
     ),
-    Bound::pipeline("batch.records", |p| Some(count(p.batch.records.into())), count(1), count(100_000)),
+    Bound::pipeline("batch.records", |p| Some(count(p.batch.records.into())), count(1), count(65_535)),
     Bound::pipeline("batch.bytes", |p| Some(Amount::Bytes(p.batch.bytes)), bytes(1), bytes(GIB)),
     Bound::pipeline(
         "batch.time",
@@ -183,7 +183,7 @@ pub(super) const BOUNDS: &[Bound] = &[
         "in_flight.records",
         |p| Some(count(p.in_flight.records.into())),
         count(1),
-        count(10_000_000),
+        count(1_000_000),
     ),
     Bound::pipeline("in_flight.bytes", |p| Some(Amount::Bytes(p.in_flight.bytes)), bytes(1), bytes(1 << 40)),
     Bound::pipeline(

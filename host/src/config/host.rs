@@ -17,11 +17,11 @@ use super::units::{Size, duration};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
-    /// Folder of the module store, the compiled cache, versions and counters. Relative: to the file's folder.
+    /// Folder of the cache of compiled modules. Relative: to the file's folder.
     /// Without it: `sandmill` in `$XDG_CACHE_HOME`, else in `~/.cache`.
     #[serde(serialize_with = "lossy")]
     pub data_dir: PathBuf,
-    /// Memory of all instances together. Pipelines wait for room, never overshoot.
+    /// Memory of all instances together. A growth beyond it is refused: the record fails and is tried again.
     pub guest_memory: Size,
     /// Wasm stack of one call, for every pipeline; a call that needs more traps.
     pub stack: Size,
@@ -53,7 +53,7 @@ pub(super) fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Res
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-/// The HTTP server: metrics, health, API, console.
+/// The HTTP server: metrics, health, status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http {
     /// The address and port to listen on.
@@ -64,7 +64,7 @@ pub struct Http {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HttpTable {
-    /// Address and port of metrics, health, API and console; `"off"` opens no socket.
+    /// Address and port of metrics, health and status; `"off"` opens no socket.
     pub listen: Listen,
 }
 

@@ -21,7 +21,7 @@ pub const RESERVED: [(&str, &str); 16] = [
         "auto.offset.reset",
         "use `start` (nothing was committed yet) and `on_offset_lost` (it no longer exists) in [[pipeline]]",
     ),
-    ("enable.partition.eof", "the host needs it to see the end of a partition; remove it"),
+    ("enable.partition.eof", "with it this version of the client skips records after a pause; remove it"),
     ("acks", "an input is complete only when all replicas have its outputs; remove it"),
     ("enable.idempotence", "without it a retry could repeat or reorder outputs; remove it"),
     ("transactional.id", "it must be one for each host and stay the same after a restart; remove it"),

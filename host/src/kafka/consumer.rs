@@ -238,10 +238,6 @@ impl Consumer {
         publisher.flush(FLUSH);
         consumer.context().close();
         consumer.unsubscribe();
-        if let Err(error) = consumer.unassign() {
-            // The cooperative protocol takes it back in its own way, by the callback.
-            tracing::debug!(%error, "unassigning before the end");
-        }
         let (over, ended) = std::sync::mpsc::channel::<()>();
         let closing = std::thread::Builder::new().name("closing".into()).spawn(move || {
             drop((lookups, queue, commits));

@@ -3,11 +3,12 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
@@ -29,6 +30,7 @@ pub(super) struct Context {
     asked: Mutex<Vec<Rebalance>>,
     closing: AtomicBool,
     denied: Mutex<Option<RDKafkaErrorCode>>,
+    complaints: Complaints,
 }
 
 impl Context {
@@ -59,15 +61,39 @@ impl ClientContext for Context {
         {
             *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
         }
-        tracing::warn!(target: "sandmill::kafka", %error, reason, "kafka client");
+        self.complaints.log(&error, reason);
+    }
+}
+
+/// Logs the client's errors, each kind at most once a second: an unreachable broker is told about a hundred
+/// times within a millisecond.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<Option<(String, Instant)>>);
+
+impl Complaints {
+    pub fn log(&self, error: &KafkaError, reason: &str) {
+        let text = error.to_string();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |(known, at): &(String, Instant)| *known == text && at.elapsed() < Duration::from_secs(1);
+        if !last.as_ref().is_some_and(said) {
+            tracing::warn!(target: "sandmill::kafka", %error, reason, "kafka client");
+            *last = Some((text, Instant::now()));
+        }
     }
 }
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: Code, list: &mut TopicPartitionList) {
         if self.closing.load(Ordering::Relaxed) {
-            if let Err(error) = consumer.unassign() {
-                tracing::warn!(%error, "the client did not take its assignment back while closing");
+            let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+            let result = match (cooperative, code == Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+                // Taken, to be given back with the revocation that follows.
+                (true, true) => consumer.incremental_assign(list),
+                (true, false) => consumer.incremental_unassign(list),
+                (false, _) => consumer.unassign(),
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "the client did not take its assignment back while closing");
             }
             return;
         }

@@ -15,7 +15,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tokio::sync::Notify;
 
-use super::context::log_client;
+use super::context::{Complaints, log_client};
 use crate::inbox::Inbox;
 use crate::work::Ticket;
 
@@ -111,7 +111,13 @@ impl Deliveries {
 
 /// The producer's callbacks.
 #[derive(Debug)]
-pub struct Context(pub(super) Arc<Deliveries>);
+pub struct Context(pub(super) Arc<Deliveries>, Complaints);
+
+impl Context {
+    pub(super) fn new(deliveries: Arc<Deliveries>) -> Self {
+        Context(deliveries, Complaints::default())
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -119,7 +125,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "sandmill::kafka", %error, reason, "kafka client");
+        self.1.log(&error, reason);
     }
 }
 

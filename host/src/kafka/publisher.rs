@@ -74,7 +74,7 @@ impl Publisher {
         let max_bytes =
             native.get("message.max.bytes").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
         let producer: BaseProducer<Context> = config
-            .create_with_context(Context(deliveries.clone()))
+            .create_with_context(Context::new(deliveries.clone()))
             .map_err(|error: KafkaError| Error::Client(error.to_string()))?;
         let producer = Arc::new(producer);
         let (theirs, reports) = (producer.clone(), deliveries.clone());

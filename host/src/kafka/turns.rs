@@ -176,7 +176,11 @@ impl Consumer {
                 Event::Finished(finished) => self.machine.finished(finished, now),
                 Event::Positions { serial, assigned } => self.assigned(serial, &assigned),
                 Event::Reset(assigned) => self.reset(assigned),
-                Event::Ends(ends) => self.ends = ends,
+                Event::Ends(ends) => {
+                    // The broker answers.
+                    self.trouble = None;
+                    self.ends = ends;
+                }
                 Event::Stop => {
                     if !self.machine.is_stopping() {
                         tracing::info!(group = self.settings.group, "stopping: draining what is in flight");
@@ -350,10 +354,8 @@ impl Consumer {
             Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {
                 self.machine.fail(format!("no permission: {error}"), now);
             }
-            _ => {
-                tracing::warn!(%error, "kafka client; it tries again");
-                self.trouble = Some(error.to_string());
-            }
+            // The client tries again, and its callback has logged it.
+            _ => self.trouble = Some(error.to_string()),
         }
     }
 

@@ -108,7 +108,7 @@ impl Machine {
                 continue;
             }
             let snapshot = partition.progress.snapshot(&self.options.budget);
-            partition.truncated += snapshot.truncated;
+            partition.truncated = snapshot.truncated;
             partition.dirty = false;
             bytes += snapshot.metadata.len() + ENTRY_BYTES;
             let entry = Entry {

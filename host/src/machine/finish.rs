@@ -34,6 +34,7 @@ impl Machine {
             self.end_ticket(ticket, batch);
             return;
         }
+        self.dead_letter_failures += u64::from(report.dead_letter_refused);
         self.run_again(ticket, slot, shard, &batch, &report, now);
         if let Some(halt) = &report.halt {
             let record = batch.record(halt.index as usize).offset;

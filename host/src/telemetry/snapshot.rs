@@ -80,7 +80,8 @@ pub struct PartitionSnapshot {
     pub succeeded: u64,
     /// Dead-lettered or skipped.
     pub failed: u64,
-    /// Commits that failed, in the order of `machine::commit::REASONS`.
+    /// Commits that failed, in the order of `machine::commit::REASONS`; by name in JSON.
+    #[serde(serialize_with = "by_reason")]
     pub commit_failures: [u64; machine::commit::REASONS.len()],
     /// From first dispatch to completion.
     #[serde(skip)]
@@ -178,4 +179,11 @@ fn partition(ends: &impl Fn(&TopicPartition) -> Ends, view: PartitionView) -> Pa
         commit_failures: view.counters.commit_failures,
         latency: view.counters.latency,
     }
+}
+
+fn by_reason<S: serde::Serializer>(
+    counts: &[u64; machine::commit::REASONS.len()],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(machine::commit::REASONS.iter().zip(counts))
 }

@@ -136,6 +136,7 @@ impl<'w> Settle<'w> {
                     Ok(()) => self.report.published += 1,
                     Err(NotTaken::Cancelled) => return self.revoke(),
                     Err(NotTaken::Refused(reason)) => {
+                        self.report.dead_letter_refused = true;
                         let message = format!("{failure}; and its dead letter was refused: {reason}");
                         self.report.halt =
                             Some(Halt { index, failure: Failure { message, ..failure.clone() } });

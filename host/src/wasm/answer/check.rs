@@ -43,7 +43,9 @@ pub enum Wrong {
     NoSuchInput { output: usize, input: u32, records: usize },
     #[error("output {output} answers record {input} after a later one: `inputs` has to ascend")]
     InputsDescend { output: usize, input: u32 },
-    #[error("output {output} goes to output topic {destination}, but the pipeline declares {declared}")]
+    #[error(
+        "output {output} goes to output topic {destination}, but the pipeline declares {declared}: name more with `outputs` or `--output`"
+    )]
     NoSuchDestination { output: usize, destination: u8, declared: usize },
     #[error("output {output} has the flag bits {flags:#010b}, of which some are unknown")]
     UnknownFlags { output: usize, flags: u8 },
