@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `consumer.rs` | moves data between client, machine and workers | consumer, one a pipeline |
 //! | `turns.rs` | what one turn of that loop takes in and carries out | consumer |
+//! | `intake.rs` | records, and errors in their place, from the client into the machine | consumer |
 //! | `context.rs` | what the client calls back: rebalances are stored, nothing more | consumer |
 //! | `lookup.rs` | questions that wait for the broker: committed offsets, ends of partitions | lookup, one a pipeline |
 //! | `publisher.rs` | outputs and dead letters into the producer | workers, consumer |
@@ -18,6 +19,7 @@ mod context;
 mod dead_letter;
 mod delivery;
 pub mod embedded;
+mod intake;
 mod lookup;
 pub mod preflight;
 pub mod properties;

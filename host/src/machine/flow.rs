@@ -34,7 +34,7 @@ pub struct InFlight {
 impl Machine {
     /// True if the consumer may take records from the client's queue.
     ///
-    /// A partition may overshoot its share by [`LEAST_CHUNK`] records: the bound on memory is the configured
+    /// A partition may overshoot its share by 64 records: the bound on memory is the configured
     /// one and that.
     pub fn may_consume(&self) -> bool {
         self.partitions.iter().all(|(_, p)| p.paused || p.over_since.is_none())

@@ -51,17 +51,17 @@ async fn isolate(
         return;
     }
     let since = Instant::now();
-    // Parts that are still to be run, the next one last.
-    let mut parts = vec![count / 2..count, 0..count / 2];
+    // Parts that are still to be run, the next one last. Each record stands in exactly one of them.
+    let mut parts: Vec<Vec<u32>> = vec![(count / 2..count).collect(), (0..count / 2).collect()];
     let mut part_batch = Batch::new();
     while let Some(part) = parts.pop() {
         // Records of a key that waits for a retry must not overtake it.
-        let indices: Vec<u32> = settle.unblocked(part).collect();
+        let mut indices = settle.unblocked(part);
         if settle.is_over() || since.elapsed() > ISOLATION {
             settle.leave(indices);
             continue;
         }
-        let (Some(&first), Some(&last)) = (indices.first(), indices.last()) else { continue };
+        let Some(&first) = indices.first() else { continue };
         part_batch.clear();
         work.batch.copy_to(indices.iter().map(|&index| index as usize), &mut part_batch);
         match call(&part_batch, work, callee, instances, settle).await {
@@ -71,9 +71,9 @@ async fn isolate(
             Err(failure) if !worth_halving(&failure) => settle.leave(indices),
             Err(failure) if indices.len() == 1 => settle.fail(first, &failure).await,
             Err(_) => {
-                let middle = indices[indices.len() / 2];
-                parts.push(middle..last + 1);
-                parts.push(first..middle);
+                let second = indices.split_off(indices.len() / 2);
+                parts.push(second);
+                parts.push(indices);
             }
         }
     }

@@ -30,6 +30,7 @@ impl<'w> Settle<'w> {
             self.report.not_run.clear();
         }
         self.report.not_run.sort_unstable();
+        debug_assert!(self.report.not_run.is_sorted_by(|a, b| a < b), "a record is left twice");
         self.report
     }
 
@@ -57,13 +58,13 @@ impl<'w> Settle<'w> {
         self.report.not_run.extend(indices);
     }
 
-    /// The records of a range that need not wait for an earlier one; the others are entered as not run.
-    pub fn unblocked(&mut self, range: std::ops::Range<u32>) -> impl Iterator<Item = u32> {
+    /// Those of these records that need not wait for an earlier one; the others are entered as not run.
+    pub fn unblocked(&mut self, indices: Vec<u32>) -> Vec<u32> {
         let hashes = self.work.batch.hashes();
-        let (blocked, free): (Vec<u32>, Vec<u32>) =
-            range.partition(|&index| self.blocked.contains(&hashes[index as usize]));
+        let waits = |index: &u32| self.blocked.contains(&hashes[*index as usize]);
+        let (blocked, free): (Vec<u32>, Vec<u32>) = indices.into_iter().partition(waits);
         self.report.not_run.extend(blocked);
-        free.into_iter()
+        free
     }
 
     /// Takes an answer to `batch`, whose record i is record `indices[i]` of the work.
