@@ -55,6 +55,11 @@ impl History {
         times?.into_iter().max()
     }
 
+    /// The last commit before this moment: milliseconds since 1970.
+    pub(crate) fn last_before(&self, moment: i64) -> Option<i64> {
+        self.commits.iter().map(|commit| commit.at).filter(|at| *at < moment).max()
+    }
+
     /// How many commits of partitions there were.
     pub(crate) fn len(&self) -> usize {
         self.commits.len()
@@ -135,6 +140,8 @@ mod tests {
         let history = history(&[(0, 5, 100), (1, 3, 110), (0, 9, 120), (1, 7, 130), (0, 9, 140)]);
         assert_eq!(history.reached(&BTreeMap::from([(0, 9), (1, 7), (2, 0)])), Some(130));
         assert_eq!(history.reached(&BTreeMap::from([(0, 9), (1, 8)])), None);
+        assert_eq!(history.last_before(130), Some(120));
+        assert_eq!(history.last_before(100), None);
         assert_eq!(history.len(), 5);
     }
 

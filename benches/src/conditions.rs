@@ -16,10 +16,13 @@ pub(crate) struct Conditions {
     /// When the run began, UTC.
     pub date: String,
     pub took_seconds: f64,
-    /// Of the working tree; `+` when it holds changes.
+    /// Of the working tree in which the ladder ran; `+` when it holds changes. The host's binary is the one that
+    /// was named, and its digest says which.
     pub commit: String,
     pub sandmill: String,
-    /// When the host's binary was built, UTC.
+    /// The first digits of the SHA-256 of the host's binary; empty where there is no `sha256sum`.
+    pub host_sha256: String,
+    /// When the host's binary was written, UTC.
     pub host_built: String,
     pub kafka: String,
     pub librdkafka: String,
@@ -41,6 +44,7 @@ impl Conditions {
             took_seconds: begun.elapsed()?.as_secs_f64().round(),
             commit: commit(),
             sandmill: bench.home.run(&["--version"]).stdout.trim().to_owned(),
+            host_sha256: said(Command::new("sha256sum").arg(&binary)).chars().take(16).collect(),
             host_built: humantime::format_rfc3339_seconds(built).to_string(),
             kafka: kafka()?,
             librdkafka: rdkafka::util::get_rdkafka_version().1,

@@ -13,10 +13,13 @@ ladder [OPTIONS]
   --repetitions N         counted passes over all levels, after one that warms up [3]
   --workloads LIST        of noop,access-log [all]
   --levels LIST           of raw,wasm [all]
-  --records N             records in the topic of noop [2000000]
-  --lines N               records in the topic of access-log, rounded to whole logs of 10,000 [500000]
+  --records N             records in the topic of noop [10000000]
+  --lines N               records in the topic of access-log, rounded to whole logs of 10,000 [2000000]
   --starts N              starts that are timed, after one that warms up; 0: none [5]
   --docs                  put the table into docs/BENCHMARKS.md
+
+A host commits every 500 ms, and its clock ends with a commit: a run of few seconds says little. Each
+result tells by how much.
 
 SANDMILL_BIN, SANDMILL_GUESTS and SANDMILL_KAFKA_LIBS name the host's binary, the compiled handlers and the
 broker's jars.
@@ -55,8 +58,8 @@ impl Default for Options {
             repetitions: 3,
             workloads: Workload::ALL.to_vec(),
             levels: Level::ALL.to_vec(),
-            records: 2_000_000,
-            lines: 500_000,
+            records: 10_000_000,
+            lines: 2_000_000,
             starts: 5,
             docs: false,
         }

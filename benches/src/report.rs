@@ -27,8 +27,8 @@ pub(crate) fn markdown(results: &Results) -> String {
 
 fn rates(text: &mut String, results: &Results) {
     text.push_str(
-        "| topic | level | records/s: median (min – max) | of raw | CPU s per million | of it by thread \
-         | broker CPU s | elsewhere | peak RSS |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| topic | level | records/s: median (min – max) | of raw | wait for the last commit | CPU s per million | of it by thread \
+         | broker CPU s | elsewhere | peak RSS |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for series in &results.series {
         let (Some(rate), Some(cpu), Some(peak)) =
@@ -40,12 +40,13 @@ fn rates(text: &mut String, results: &Results) {
             ratio_of(results, series).map_or_else(|| "1".to_owned(), |ratio| format!("{:.2}", ratio.median));
         let _ = writeln!(
             text,
-            "| {} | {} | {} ({} – {}) | {ratio} | {:.2} | {} | {:.2} | {:.0} % | {:.0} MiB |",
+            "| {} | {} | {} ({} – {}) | {ratio} | {} | {:.2} | {} | {:.2} | {:.0} % | {:.0} MiB |",
             series.workload.name(),
             series.level.name(),
             grouped(rate.median),
             grouped(rate.min),
             grouped(rate.max),
+            tick_share(series),
             cpu.median,
             threads(series),
             broker_seconds(series),
@@ -73,6 +74,13 @@ fn threads(series: &Series) -> String {
 fn broker_seconds(series: &Series) -> f64 {
     let records: u64 = series.repetitions.iter().map(|run| run.records).sum();
     series.repetitions.iter().map(|run| run.cpu.broker_seconds).sum::<f64>() / records as f64 * 1e6
+}
+
+/// Which part of the clock may have gone by after the records were complete, at worst.
+fn tick_share(series: &Series) -> String {
+    let runs = series.repetitions.iter();
+    let shares = runs.filter_map(|run| Some(run.host.as_ref()?.last_tick_seconds / run.seconds));
+    shares.reduce(f64::max).map_or_else(|| "–".to_owned(), |share| format!("≤ {:.0} %", share * 100.0))
 }
 
 /// Which part of the machine others used, in the repetition that was disturbed the most.
@@ -141,8 +149,8 @@ fn conditions(text: &mut String, results: &Results) {
     let at = &results.conditions;
     let _ = write!(
         text,
-        "\n{date}, {took:.0} s in all, {repetitions} repetitions after one to warm up. {sandmill} at commit {commit} \
-         (built {built}), Apache Kafka {kafka}, librdkafka {librdkafka}, {java}. {cores} cores of {cpu}, \
+        "\n{date}, {took:.0} s in all, {repetitions} repetitions after one to warm up. {sandmill} \
+         (sha256 {digest}…, written {built}; working tree at commit {commit}), Apache Kafka {kafka}, librdkafka {librdkafka}, {java}. {cores} cores of {cpu}, \
          {memory} GiB, Linux {kernel}; load average at the end {load:.1}. Key order, at most {batch} records a call.",
         date = at.date,
         took = at.took_seconds,
@@ -150,6 +158,7 @@ fn conditions(text: &mut String, results: &Results) {
         sandmill = at.sandmill,
         commit = at.commit,
         built = at.host_built,
+        digest = at.host_sha256,
         kafka = at.kafka,
         librdkafka = at.librdkafka,
         java = at.java,

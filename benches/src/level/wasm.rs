@@ -4,6 +4,8 @@
 //! The clock runs from the host's log line that it was assigned its partitions to the moment at which the
 //! broker wrote the commit that completed the last partition. Looking up positions and the first fetch lie
 //! within it, as does the wait for the last tick of commits: it is the longest clock that can be argued for.
+//! All records were complete at some moment between the last commit but one and the last; how far these two
+//! lie apart is reported, because a short run measures little else.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,9 +32,14 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 /// What only a run of a host has.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Details {
+    /// From the last commit but one to the last. The records were complete within it, so the rate without the
+    /// wait for a commit lies between `records / seconds` and `records / (seconds - last_tick_seconds)`.
+    pub last_tick_seconds: f64,
     /// Calls of the handler.
     pub calls: u64,
     pub records_per_call: f64,
+    /// What the sandbox counted: a handler that was skipped would have used none.
+    pub fuel_per_record: f64,
     /// The batch size to which the host had adapted at the end.
     pub batch_bound: u64,
     /// Commits of single partitions.
@@ -64,8 +71,16 @@ pub(super) fn run(bench: &Bench, topic: &Topic) -> Result<Run> {
     let commits = History::of(&bench.kafka, &job.group, &topic.name);
     let committed = commits.reached(&topic.ends).context("the broker holds no commit of the topic's end")?;
     let seconds = committed as f64 / 1e3 - seconds_of(assigned)?;
+    // Without an earlier commit the records were complete at any time since the assignment.
+    let before = commits.last_before(committed);
+    let last_tick_seconds = before.map_or(seconds, |before| (committed - before) as f64 / 1e3);
     job.end()?;
     let calls = status["calls"]["executions"].as_u64().context("the status counts no calls")?;
+    let fuel = status["calls"]["fuel"].as_u64().context("the status counts no fuel")?;
+    ensure!(
+        calls > 0 && fuel > topic.records,
+        "{calls} calls with {fuel} fuel cannot have seen every record"
+    );
     Ok(Run {
         records: topic.records,
         seconds,
@@ -73,7 +88,9 @@ pub(super) fn run(bench: &Bench, topic: &Topic) -> Result<Run> {
         cpu,
         peak_rss_bytes: usage.peak_rss_bytes,
         host: Some(Details {
+            last_tick_seconds,
             calls,
+            fuel_per_record: fuel as f64 / topic.records as f64,
             records_per_call: topic.records as f64 / calls as f64,
             batch_bound: status["batch_bound"].as_u64().unwrap_or_default(),
             commits: commits.len() as u64,

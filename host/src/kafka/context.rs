@@ -107,12 +107,17 @@ impl ConsumerContext for Context {
     }
 }
 
-/// True if the broker says no for want of a permission.
+/// True if the broker says no: for want of a permission, or because it does not let the user in at all.
 pub(super) fn is_denial(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
-        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed
+        Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::SSL
     )
 }
 

@@ -46,7 +46,8 @@ pub fn check(needs: &Needs<'_>) -> Result<(), Error> {
     let consumer: BaseConsumer<Context> =
         config.create_with_context(Context::default()).map_err(|error| Error::Client(error.to_string()))?;
     consumer.context().close();
-    let all = consumer.fetch_metadata(None, TIMEOUT).map_err(|error| unreachable(needs, &error))?;
+    let all =
+        consumer.fetch_metadata(None, TIMEOUT).map_err(|error| unreachable(&consumer, needs, &error))?;
     let known: Vec<&str> = all.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
     let roles = needs
         .input
@@ -108,15 +109,25 @@ fn missing(consumer: &BaseConsumer<Context>, role: &'static str, topic: &str) ->
     }
 }
 
-fn unreachable(needs: &Needs<'_>, error: &KafkaError) -> Error {
-    match code(error) {
-        Code::Authentication | Code::SaslAuthenticationFailed | Code::ClusterAuthorizationFailed => {
-            Error::NotPermitted { what: "the cluster".to_owned(), reason: error.to_string() }
+/// No answer: because nobody is there, or because we are not let in, which the client tells only its callback.
+fn unreachable(consumer: &BaseConsumer<Context>, needs: &Needs<'_>, error: &KafkaError) -> Error {
+    let mut told = vec![error.clone()];
+    let until = Instant::now() + TRY;
+    while Instant::now() < until {
+        if let Some(Err(error)) = consumer.poll(Duration::from_millis(50)) {
+            told.push(error);
         }
-        _ => Error::Unreachable {
-            brokers: needs.properties.get("bootstrap.servers").cloned().unwrap_or_default(),
-            seconds: TIMEOUT.as_secs(),
-            reason: error.to_string(),
-        },
+        let told = told.iter().map(code).chain(consumer.context().denied());
+        if let Some(code) = told.into_iter().find(|code| is_denial(*code)) {
+            return Error::NotPermitted {
+                what: "the cluster".to_owned(),
+                reason: format!("{code:?}: {code}"),
+            };
+        }
+    }
+    Error::Unreachable {
+        brokers: needs.properties.get("bootstrap.servers").cloned().unwrap_or_default(),
+        seconds: TIMEOUT.as_secs(),
+        reason: error.to_string(),
     }
 }

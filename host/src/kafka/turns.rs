@@ -247,8 +247,11 @@ impl Consumer {
                 Effect::Resume(partition) => self.resume(&[partition]),
                 Effect::Commit(entries) => self.commit(&entries),
                 Effect::Unassign(partitions) => {
-                    let partitions = self.revoking.take().unwrap_or(partitions);
-                    self.unassign(&partitions);
+                    let asked = self.revoking.take();
+                    // What the group asked for is answered also if nothing of it was assigned.
+                    if asked.is_some() || !partitions.is_empty() {
+                        self.unassign(&asked.unwrap_or(partitions));
+                    }
                 }
                 Effect::DeadLetter(refused) => self.stalled_letters.push_back(refused),
                 Effect::Stopped(stopped) => self.stopped = Some(stopped),

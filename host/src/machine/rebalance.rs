@@ -54,6 +54,17 @@ enum Stage {
     Committing,
 }
 
+/// What a look at one group brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Something has to happen first.
+    Waits,
+    /// It is in its next stage.
+    Moved,
+    /// All of it is fenced or may be.
+    Done,
+}
+
 /// Partitions that are being given back together.
 #[derive(Debug)]
 pub(super) struct GivingBack {
@@ -189,11 +200,13 @@ impl Machine {
     pub(super) fn give_back(&mut self, now: Time) {
         let mut index = 0;
         while index < self.giving_back.len() {
-            if self.step(index, now) {
-                let done = self.giving_back.swap_remove(index);
-                self.finish_giving_back(&done.parts);
-            } else {
-                index += 1;
+            match self.step(index, now) {
+                Step::Waits => index += 1,
+                Step::Moved => {}
+                Step::Done => {
+                    let done = self.giving_back.swap_remove(index);
+                    self.finish_giving_back(&done.parts);
+                }
             }
         }
         if self.stopping && self.giving_back.is_empty() && !self.told_stopped {
@@ -202,8 +215,8 @@ impl Machine {
         }
     }
 
-    /// One step of one group; true if it is done.
-    fn step(&mut self, index: usize, now: Time) -> bool {
+    /// One step of one group.
+    fn step(&mut self, index: usize, now: Time) -> Step {
         let bounds = self.options.give_back;
         let GivingBack { parts, stage, until } = &self.giving_back[index];
         let (stage, until) = (*stage, *until);
@@ -227,20 +240,20 @@ impl Machine {
                 Some((Stage::Committing, now + bounds.commit))
             }
             Stage::Committing => {
-                return now >= until || parts.iter().all(|&(slot, epoch)| self.is_committed(slot, epoch));
+                let done = now >= until || parts.iter().all(|&(slot, epoch)| self.is_committed(slot, epoch));
+                return if done { Step::Done } else { Step::Waits };
             }
             Stage::Draining | Stage::Interrupting => None,
         };
-        if let Some((stage, until)) = next {
-            if stage == Stage::Committing {
-                for (slot, _) in &parts {
-                    self.partitions[slot.0 as usize].phase = Phase::Committing;
-                }
+        let Some((stage, until)) = next else { return Step::Waits };
+        if stage == Stage::Committing {
+            for (slot, _) in &parts {
+                self.partitions[slot.0 as usize].phase = Phase::Committing;
             }
-            self.giving_back[index].stage = stage;
-            self.giving_back[index].until = until;
         }
-        false
+        self.giving_back[index].stage = stage;
+        self.giving_back[index].until = until;
+        Step::Moved
     }
 
     fn finish_giving_back(&mut self, parts: &[(Slot, Epoch)]) {
