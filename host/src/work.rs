@@ -14,8 +14,8 @@ use crate::ids::{Epoch, Fuel};
 use crate::outcome::{Failure, Outcome};
 use crate::time::Time;
 
-/// Names one piece of work of a pipeline, and after it the acknowledgements of its outputs. Never used
-/// twice: a late acknowledgement of an old ticket finds nothing.
+/// Names one piece of work of a pipeline, and after it the acknowledgements of its outputs. A late
+/// acknowledgement of an old ticket finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// Where the machine keeps it.
@@ -25,15 +25,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// As one number, for the Kafka client's opaque pointer.
-    pub const fn to_bits(self) -> u64 {
-        (self.serial as u64) << 32 | self.index as u64
-    }
-
-    /// Inverse of [`to_bits`](Ticket::to_bits).
-    pub const fn from_bits(bits: u64) -> Self {
-        Ticket { index: bits as u32, serial: (bits >> 32) as u32 }
-    }
+    /// Bits of an index: more work is never out at once, since the configuration bounds the records in flight.
+    pub const INDEX_BITS: u32 = 20;
+    /// Bits of a serial. It comes round after 134 million pieces of work, and no report is that late. Index and
+    /// serial have to fit into the Kafka client's opaque pointer, with 17 bits to spare.
+    pub const SERIAL_BITS: u32 = 27;
 }
 
 /// Records to run in one call.

@@ -81,7 +81,7 @@ fn run() -> Result<ExitCode> {
 fn demo(paths: &Paths, arguments: &[OsString]) -> Result<ExitCode> {
     tools::require(&tools::NATIVE)?;
     guests::add_targets(paths)?;
-    println!("building the host; the first build takes about ten minutes on two cores, later ones seconds");
+    eprintln!("building the host; the first build takes about ten minutes on two cores, later ones seconds");
     shell::run(paths.cargo().args(["build", "--release", "--package", "sandmill", "--bin", "sandmill"]))?;
     let status = shell::status(paths.command(paths.binary()).arg("demo").args(arguments))?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))

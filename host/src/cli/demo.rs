@@ -50,6 +50,10 @@ const LOG: &[u8] = include_bytes!("../../assets/apache_access.log.gz");
 const INPUT: &str = "access";
 const OUTPUT: &str = "access-json";
 const DEAD_LETTERS: &str = "access-dlq";
+/// The output topic has no more once it brings nothing for so long.
+const QUIET: Duration = Duration::from_millis(200);
+/// How often the demo looks at the host.
+const LOOK: Duration = Duration::from_millis(20);
 /// A run that brings nothing for so long has stalled.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -112,27 +116,44 @@ impl Demo {
         let since = Instant::now();
         let started = Started::start(&config, Some(&source))?;
         let bar = if self.json { ProgressBar::hidden() } else { progress_bar(fed) };
-        wait(&started, fed, &bar)?;
+        let done = wait(&started, fed, &bar);
         let seconds = since.elapsed().as_secs_f64();
         bar.finish_and_clear();
+        if done? == Waited::Interrupted {
+            started.stop();
+            return started.wait();
+        }
         let outcome = outcome(&started, &brokers, fed, seconds)?;
         if self.json {
             print(serde_json::to_string(&outcome).map_err(Failure::pipeline)?);
         } else {
             show(&outcome);
-            if let Some(server) = &started.server
-                && !self.exit
-            {
+            if outcome.failed > 0 {
                 print(format_args!(
-                    "\nmetrics  http://{0}/metrics\nstatus   http://{0}/api/v1/status\nstop with Ctrl-C",
-                    server.address()
+                    "failed lines are in topic {DEAD_LETTERS:?}, each with its reason in headers"
                 ));
+            }
+            if let Some(server) = &started.server {
+                let address = server.address();
+                print(format_args!(
+                    "\nmetrics  http://{address}/metrics\nstatus   http://{address}/api/v1/status"
+                ));
+                if !self.exit {
+                    print("stop with Ctrl-C");
+                }
             }
         }
         if self.exit || self.json {
             started.stop();
         }
-        started.wait()
+        started.wait()?;
+        if outcome.outputs + outcome.failed == outcome.records {
+            return Ok(());
+        }
+        Err(Failure::pipeline(format!(
+            "{} records went in, but {} came out and {} failed: please report this",
+            outcome.records, outcome.outputs, outcome.failed
+        )))
     }
 }
 
@@ -167,8 +188,17 @@ fn progress_bar(records: u64) -> ProgressBar {
     ProgressBar::new(records).with_style(style)
 }
 
-/// Waits until every record is done and committed.
-fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<(), Failure> {
+/// How the wait for the last record ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    /// Every record is done and committed.
+    Done,
+    /// A signal came first.
+    Interrupted,
+}
+
+/// Waits until every record is done and committed, or until a signal comes.
+fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<Waited, Failure> {
     let (mut last, mut moved) = (0, Instant::now());
     loop {
         let (snapshot, _) = started.registry.pipelines()[0].snapshot();
@@ -176,20 +206,21 @@ fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<(), Failure> {
         let committed = snapshot.partitions.iter().all(|p| p.committed_offset == Some(p.safe_offset));
         bar.set_position(done);
         if done >= fed && committed {
-            return Ok(());
+            return Ok(Waited::Done);
         }
         if done != last {
             (last, moved) = (done, Instant::now());
         } else if moved.elapsed() > STALLED {
             let blocked =
                 snapshot.partitions.iter().find_map(|p| Some((p.partition, p.blocked_by.as_ref()?)));
-            return Err(Failure::pipeline(format!("stalled at {done} of {fed} records: {blocked:?}")));
+            let by = blocked.map_or_else(String::new, |(partition, blocked)| {
+                format!("; partition {partition} waits for offset {} ({})", blocked.offset, blocked.waits_for)
+            });
+            return Err(Failure::pipeline(format!("stalled at {done} of {fed} records{by}")));
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the demo's own thread looks at a snapshot now and then"
-        )]
-        std::thread::sleep(Duration::from_millis(20));
+        if started.interrupted(LOOK) {
+            return Ok(Waited::Interrupted);
+        }
     }
 }
 
@@ -204,13 +235,14 @@ fn outcome(started: &Started, brokers: &str, records: u64, seconds: f64) -> Resu
     let reader = Reader::start(brokers, OUTPUT, partitions).map_err(Failure::start)?;
     let mut statuses: BTreeMap<String, u64> = BTreeMap::new();
     let (mut outputs, mut last) = (0, Instant::now());
-    while outputs + failed < records && last.elapsed() < STALLED {
+    // To the end of the topic and a little further: what is there too often shall show as well.
+    while outputs + failed < records && last.elapsed() < STALLED || last.elapsed() < QUIET {
         let status = |value: &[u8]| {
             let line: serde_json::Value = serde_json::from_slice(value).unwrap_or_default();
             let status = line.get("status").map_or_else(|| "none".to_owned(), ToString::to_string);
             *statuses.entry(status).or_default() += 1;
         };
-        if reader.next(Duration::from_millis(200), status) {
+        if reader.next(QUIET, status) {
             outputs += 1;
             last = Instant::now();
         }

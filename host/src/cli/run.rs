@@ -1,6 +1,7 @@
 //! `sandmill run`: the main job.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -139,6 +140,11 @@ impl Started {
         }
         drop(self);
         if failures.is_empty() { Ok(()) } else { Err(Failure::pipeline(failures.join("\n"))) }
+    }
+
+    /// Waits for a signal, at most so long; true if one came.
+    pub(super) fn interrupted(&self, timeout: Duration) -> bool {
+        matches!(self.host.next_event_within(timeout), Some(HostEvent::Signal))
     }
 
     /// Asks all pipelines to stop.

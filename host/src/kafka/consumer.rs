@@ -20,6 +20,7 @@ use super::lookup::{End, Lookups};
 use super::publisher::Publisher;
 use super::{Error, properties};
 use crate::batch::TopicPartition;
+use crate::ids::Epoch;
 use crate::inbox::Inbox;
 use crate::machine::{Assigned, Machine, RefusedRecord, Stopped};
 use crate::telemetry::snapshot::PipelineSnapshot;
@@ -45,7 +46,12 @@ pub enum Event {
         assigned: Vec<Assigned>,
     },
     /// Where a partition starts whose position was gone.
-    Reset(Assigned),
+    Reset {
+        /// The assignment that asked.
+        epoch: Epoch,
+        /// The partition and its start.
+        assigned: Assigned,
+    },
     /// Where partitions end.
     Ends(Vec<End>),
     /// Stop; a second one skips the drain.
@@ -233,7 +239,11 @@ impl Consumer {
 
     /// Leaves the group. Everything is committed and fenced. A broker that is away must not hold the process:
     /// after a bound the client is left to end with it.
-    fn leave(self) {
+    fn leave(mut self) {
+        // The client waits for the answer to its last assignment, and would not leave before it.
+        if let Some(serial) = self.assigning {
+            self.assigned(serial, &[]);
+        }
         let Consumer { lookups, queue, commits, consumer, publisher, .. } = self;
         publisher.flush(FLUSH);
         consumer.context().close();

@@ -51,10 +51,8 @@ pub struct Tag {
     pub dead_letter: bool,
 }
 
-/// Bits of a ticket's index: the configuration bounds the calls that are out far below.
-const INDEX_BITS: u32 = 20;
-/// Bits of its serial: it comes round after 134 million calls, and no report is that late.
-const SERIAL_BITS: u32 = 27;
+const INDEX_BITS: u32 = Ticket::INDEX_BITS;
+const SERIAL_BITS: u32 = Ticket::SERIAL_BITS;
 
 impl Tag {
     /// As the client carries it.

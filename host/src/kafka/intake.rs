@@ -91,7 +91,11 @@ impl Consumer {
                         ),
                         now,
                     ),
-                    OnOffsetLost::Resume(start) => self.lookups.reset(place, start),
+                    OnOffsetLost::Resume(start) => {
+                        if let Some(epoch) = self.machine.active_epoch(&place) {
+                            self.lookups.reset(place, start, epoch);
+                        }
+                    }
                 }
             }
             (Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed, place) => {

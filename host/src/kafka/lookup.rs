@@ -11,12 +11,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use sandmill_kafka_ffi::{self as ffi, Isolation};
+use sandmill_kafka_ffi::{self as ffi, Isolation, RDKafkaErrorCode as Code};
 
 use super::consumer::Event;
 use super::context::Context;
 use crate::batch::TopicPartition;
-use crate::ids::Offset;
+use crate::ids::{Epoch, Offset};
 use crate::inbox::Inbox;
 use crate::machine::Assigned;
 
@@ -34,10 +34,23 @@ pub enum Start {
 enum Question {
     /// Where do these start? `serial` comes back with the answer.
     Positions { serial: u64, partitions: Vec<TopicPartition> },
-    /// The position of this one is out of range: where does it start according to this?
-    Reset { partition: TopicPartition, start: Start },
+    /// The position of this one is out of range: where does it start according to this? The assignment that
+    /// asks comes back with the answer.
+    Reset { partition: TopicPartition, start: Start, epoch: Epoch },
     /// Where do these end?
     Ends(Vec<TopicPartition>),
+}
+
+impl Question {
+    /// True if nobody waits for the answer to `known` once this is asked.
+    fn replaces(&self, known: &Question) -> bool {
+        match (self, known) {
+            (Question::Positions { .. }, Question::Positions { .. })
+            | (Question::Ends(_), Question::Ends(_)) => true,
+            (Question::Reset { partition, .. }, Question::Reset { partition: same, .. }) => partition == same,
+            _ => false,
+        }
+    }
 }
 
 /// One end of a partition.
@@ -77,8 +90,8 @@ impl Lookups {
     }
 
     /// Asks where a partition starts whose position is gone.
-    pub fn reset(&self, partition: TopicPartition, start: Start) {
-        self.ask(Question::Reset { partition, start });
+    pub fn reset(&self, partition: TopicPartition, start: Start, epoch: Epoch) {
+        self.ask(Question::Reset { partition, start, epoch });
     }
 
     /// Asks where these partitions end. Not answered if the broker does not answer.
@@ -118,50 +131,60 @@ struct Answerer {
 
 impl Answerer {
     fn run(&self, asked: &Receiver<Question>) {
-        let mut next = asked.recv().ok();
-        while let Some(question) = next.take() {
-            match question {
-                Question::Positions { serial, partitions } => match self.positions(&partitions) {
-                    Ok(assigned) => self.inbox.push(Event::Positions { serial, assigned }),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot read committed offsets yet; trying again");
-                        // A newer question replaces this one.
-                        next = match asked.recv_timeout(PAUSE) {
-                            Ok(newer) => Some(newer),
-                            Err(RecvTimeoutError::Timeout) => {
-                                Some(Question::Positions { serial, partitions })
-                            }
-                            Err(RecvTimeoutError::Disconnected) => return,
-                        };
-                        continue;
-                    }
-                },
-                Question::Reset { partition, start } => match self.bounds(&[&partition], start) {
-                    Ok(found) => {
-                        let start = Offset(found[0]);
-                        let assigned = Assigned {
-                            partition,
-                            start,
-                            metadata: None,
-                            commit_start: true,
-                            topic_tag: 0,
-                            log_end: None,
-                        };
-                        self.inbox.push(Event::Reset(assigned));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot find the bounds of a partition yet; trying again");
-                        next = match asked.recv_timeout(PAUSE) {
-                            Ok(newer) => Some(newer),
-                            Err(RecvTimeoutError::Timeout) => Some(Question::Reset { partition, start }),
-                            Err(RecvTimeoutError::Disconnected) => return,
-                        };
-                        continue;
-                    }
-                },
-                Question::Ends(partitions) => self.ends(&partitions),
+        // Questions that the broker has not answered yet.
+        let mut open: Vec<Question> = Vec::new();
+        loop {
+            let next = if open.is_empty() {
+                asked.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                asked.recv_timeout(PAUSE)
+            };
+            match next {
+                Ok(question) => {
+                    open.retain(|known| !question.replaces(known));
+                    open.push(question);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            next = asked.recv().ok();
+            open.retain(|question| !self.answer(question));
+        }
+    }
+
+    /// Asks the broker; false if it has to be asked again.
+    fn answer(&self, question: &Question) -> bool {
+        let answer = match question {
+            Question::Positions { serial, partitions } => {
+                let serial = *serial;
+                self.positions(partitions).map(|assigned| Event::Positions { serial, assigned })
+            }
+            Question::Reset { partition, start, epoch } => {
+                self.bounds(&[partition], *start).map(|found| Event::Reset {
+                    epoch: *epoch,
+                    assigned: Assigned {
+                        partition: partition.clone(),
+                        start: Offset(found[0]),
+                        metadata: None,
+                        commit_start: true,
+                        topic_tag: 0,
+                        log_end: None,
+                    },
+                })
+            }
+            Question::Ends(partitions) => {
+                self.ends(partitions);
+                return true;
+            }
+        };
+        match answer {
+            Ok(event) => {
+                self.inbox.push(event);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the broker does not say where partitions start; asking again");
+                false
+            }
         }
     }
 
@@ -169,8 +192,15 @@ impl Answerer {
         let client = self.consumer.client();
         let topics: HashSet<&str> = partitions.iter().map(|p| &*p.topic).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
-        // Brokers that cannot describe topics leave the id unknown, and new partitions look like first ones.
-        let described = ffi::describe_topics(client, &topics, TIMEOUT).unwrap_or_default();
+        let described = match ffi::describe_topics(client, &topics, TIMEOUT) {
+            Ok(described) => described,
+            // Brokers that cannot describe topics leave the id unknown, and new partitions look like first ones.
+            Err(ffi::Error::Refused {
+                code: Code::UnsupportedFeature | Code::UnsupportedVersion, ..
+            }) => Vec::new(),
+            // Anything else passes; without it a new partition could be taken for a group's first.
+            Err(error) => return Err(error),
+        };
         let described: HashMap<&str, _> =
             topics.iter().zip(described).filter_map(|(topic, result)| Some((*topic, result.ok()?))).collect();
         // All partitions of the topics: one that has no commit beside others that have is new.

@@ -12,7 +12,7 @@ use super::context::Rebalance;
 use super::delivery::{Delivery, Tag};
 use super::publisher::DeadLetter;
 use crate::batch::TopicPartition;
-use crate::ids::Offset;
+use crate::ids::{Epoch, Offset};
 use crate::machine::commit::{Entry, Reason};
 use crate::machine::{Assigned, Effect, RefusedRecord};
 use crate::outcome::{Failure, Outcome};
@@ -108,10 +108,12 @@ impl Consumer {
     }
 
     /// The lookup thread found where the partitions of a rebalance start.
-    fn assigned(&mut self, serial: u64, assigned: &[Assigned]) {
+    pub(super) fn assigned(&mut self, serial: u64, assigned: &[Assigned]) {
         if self.assigning != Some(serial) {
             return;
         }
+        // While stopping, nothing is taken on any more; the client gets its answer all the same.
+        let assigned = if self.machine.is_stopping() { &[] } else { assigned };
         self.assigning = None;
         self.joined = true;
         self.trouble = None;
@@ -136,6 +138,10 @@ impl Consumer {
         };
         if let Err(error) = result {
             self.machine.fail(format!("the client refused an assignment: {error}"), now);
+        }
+        // A partition that was paused when it left comes back paused.
+        if let Err(error) = self.consumer.resume(&list) {
+            tracing::warn!(%error, "the client did not resume what was assigned");
         }
         // The client paused what stayed while it rebalanced.
         if self.is_cooperative() {
@@ -170,7 +176,7 @@ impl Consumer {
             match event {
                 Event::Finished(finished) => self.machine.finished(finished, now),
                 Event::Positions { serial, assigned } => self.assigned(serial, &assigned),
-                Event::Reset(assigned) => self.reset(assigned),
+                Event::Reset { epoch, assigned } => self.reset(epoch, assigned),
                 Event::Ends(ends) => {
                     // The broker answers.
                     self.trouble = None;
@@ -188,20 +194,16 @@ impl Consumer {
         busy
     }
 
-    /// Goes on with a partition whose position was gone.
-    fn reset(&mut self, assigned: Assigned) {
-        let now = self.now();
-        let Assigned { partition, start, .. } = &assigned;
-        if self.machine.slot_of(partition).is_none() {
+    /// Goes on with a partition whose position was gone, if it is still the assignment that asked.
+    fn reset(&mut self, epoch: Epoch, assigned: Assigned) {
+        let partition = assigned.partition.clone();
+        if self.machine.is_stopping() || self.machine.active_epoch(&partition) != Some(epoch) {
             return;
         }
-        tracing::warn!(%partition, offset = start.0, "position reset: records in between are gone");
-        let (topic, number, start) = (partition.topic.clone(), partition.partition, start.0);
+        tracing::warn!(%partition, offset = assigned.start.0, "position reset: records in between are gone");
+        let now = self.now();
         self.machine.assigned(&[assigned], now);
-        let seek = self.consumer.seek(&topic, number, ClientOffset::Offset(start), Duration::from_secs(1));
-        if let Err(error) = seek {
-            self.machine.fail(format!("cannot seek in {topic}/{number}: {error}"), now);
-        }
+        self.resume(&[partition]);
     }
 
     fn take_reports(&mut self) -> bool {

@@ -175,6 +175,12 @@ impl Machine {
             out.refused.push((index, failure));
             return;
         };
+        if live(&mut self.partitions, slot, epoch).is_none() {
+            // Its assignment is over: the next owner runs it again.
+            out.acknowledged += 1;
+            self.complete_if_acknowledged(ticket, now);
+            return;
+        }
         let record = Parked::from_batch(batch, index as usize, attempts);
         let offset = record.offset();
         let first = !out.dead_lettered.contains(&index);

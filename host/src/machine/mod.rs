@@ -348,6 +348,12 @@ impl Machine {
         self.partitions.iter().map(|(_, partition)| partition.name.clone())
     }
 
+    /// The epoch of a partition that is assigned and not being given back.
+    pub fn active_epoch(&self, name: &TopicPartition) -> Option<Epoch> {
+        let active = |p: &Partition| p.phase == Phase::Active && p.name == *name;
+        self.partitions.iter().find(|(_, p)| active(p)).map(|(_, partition)| partition.epoch)
+    }
+
     /// Assigned partitions that records shall be fetched for.
     pub fn fetching(&self) -> impl Iterator<Item = TopicPartition> {
         let fetching = self.partitions.iter().filter(|(_, p)| p.phase == Phase::Active && !p.paused);

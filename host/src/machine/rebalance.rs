@@ -188,6 +188,9 @@ impl Machine {
     /// Drops what was admitted and never dispatched.
     fn end_intake(&mut self, slot: Slot) {
         let Some(partition) = self.partitions.get_mut(slot.0 as usize) else { return };
+        if partition.phase != Phase::Active {
+            return;
+        }
         partition.phase = Phase::Draining;
         partition.held.clear();
         partition.over_since = None;

@@ -63,7 +63,7 @@ impl Tickets {
         batch: &Batch,
     ) -> Ticket {
         let serial = self.next_serial;
-        self.next_serial = self.next_serial.wrapping_add(1);
+        self.next_serial = (serial + 1) & ((1 << Ticket::SERIAL_BITS) - 1);
         let mut offsets = self.spare.pop().unwrap_or_default();
         offsets.extend(batch.offsets().iter().map(|&offset| Offset(offset)));
         let index = self.slab.insert(Outstanding {
@@ -80,7 +80,8 @@ impl Tickets {
             refused: Vec::new(),
             dead_lettered: Vec::new(),
         });
-        Ticket { index: u32::try_from(index).expect("fewer than 2^32 calls are out"), serial }
+        let index = u32::try_from(index).ok().filter(|index| index >> Ticket::INDEX_BITS == 0);
+        Ticket { index: index.expect("the configuration bounds the records in flight below 2^20"), serial }
     }
 
     /// The work of this ticket, unless it is over.

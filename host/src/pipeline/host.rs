@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::load::{HandlerSource, LoadedHandler};
 use super::{StartError, options};
@@ -170,6 +171,11 @@ impl Host {
     /// The next event; none will come after the last pipeline ended and all senders are gone.
     pub fn next_event(&self) -> Option<HostEvent> {
         self.received.recv().ok()
+    }
+
+    /// The next event, if one comes within `timeout`.
+    pub fn next_event_within(&self, timeout: Duration) -> Option<HostEvent> {
+        self.received.recv_timeout(timeout).ok()
     }
 
     /// Asks all pipelines to stop; a second time, to skip the drain.

@@ -148,20 +148,22 @@ impl Progress {
         self.window.complete(offset)
     }
 
-    /// Everything below `offset`, the log's end as the client saw it, was polled: the position moves past the
-    /// transaction markers and holes that end the log, never backwards. Returns whether the next snapshot
-    /// differs for it.
+    /// Every record below `offset` was polled, as the client says: the position moves past transaction markers
+    /// and holes, never backwards. Returns whether the next snapshot differs for it.
     ///
-    /// What restored metadata tells about offsets from here on is dropped: the log has no such records any
-    /// more, so those that get these offsets are new. (If it was only a follower that lagged, completed records
-    /// run again; the other way round, new ones would be lost.)
+    /// What restored metadata tells about offsets from there on is kept. That it speaks of this very log, and
+    /// not of one that was cut or made anew, is checked once, when it is restored (`Restored::within_log`).
     pub fn eof(&mut self, offset: Offset) -> bool {
-        if offset < self.position {
+        if offset <= self.position {
             return false;
         }
-        let moved = offset > self.position && self.window.unfinished() == 0;
+        let moved = self.window.unfinished() == 0;
         self.position = offset;
-        self.restored.take().is_some() || moved
+        match &mut self.restored {
+            Some(restored) if restored.horizon() > offset => restored.pass(offset),
+            _ => self.restored = None,
+        }
+        moved
     }
 
     /// The next offset to commit: nothing below it is unfinished.
@@ -402,10 +404,21 @@ mod tests {
         let mut before = at(0);
         admit(&mut before, 0..10);
         complete(&mut before, 5..10);
+        let snapshot = before.snapshot(&EXACT);
+        let restored = decode(snapshot.metadata.as_bytes(), snapshot.offset, TAG).expect("ours");
+        assert!(restored.within_log(Offset(3)).is_err(), "the log was cut back to 3: all of it is run");
+    }
+
+    #[test]
+    fn passing_holes_keeps_what_is_known_of_later_records() {
+        let mut before = at(0);
+        admit(&mut before, 0..10);
+        complete(&mut before, 5..10);
         let mut after = restart(&before.snapshot(&EXACT));
         admit(&mut after, 0..3);
-        assert!(after.eof(Offset(3)), "the log was cut back to 3");
-        admit(&mut after, 3..10);
+        assert!(!after.eof(Offset(4)), "unfinished records still hold up the commit");
+        assert_eq!(after.admit(Offset(4)), Admission::Run);
+        assert_eq!(after.admit(Offset(7)), Admission::AlreadyDone);
     }
 
     #[test]

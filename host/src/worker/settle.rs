@@ -55,7 +55,11 @@ impl<'w> Settle<'w> {
     /// These records run again, in calls of their own.
     pub fn leave(&mut self, indices: impl IntoIterator<Item = u32>) {
         self.report.alone = true;
-        self.report.not_run.extend(indices);
+        for index in indices {
+            // What follows it in its key must not overtake it.
+            self.blocked.push(self.work.batch.hashes()[index as usize]);
+            self.report.not_run.push(index);
+        }
     }
 
     /// Those of these records that need not wait for an earlier one; the others are entered as not run.

@@ -9,7 +9,7 @@ use crate::batch::{Headers, Record, TopicPartition};
 use crate::dispatch::pacing::Allowance;
 use crate::dispatch::{Ordering, pacing};
 use crate::ids::{Fuel, Offset};
-use crate::machine::commit::Reason;
+use crate::machine::commit::{Entry, Reason};
 use crate::machine::{Assigned, Bounds, Effect, InFlight, Machine, Options};
 use crate::outcome::{Failure, Outcome};
 use crate::progress::{self, Budget};
@@ -61,7 +61,8 @@ pub struct World {
     unacknowledged: Vec<(Ticket, u32)>,
     /// Records whose outputs are not all acknowledged, by ticket.
     publishing: HashMap<u64, (TopicPartition, Vec<i64>, u32)>,
-    committing: Option<Vec<(TopicPartition, Offset, String)>>,
+    /// Each with the assignment that it was taken in.
+    committing: Option<Vec<(TopicPartition, Offset, String, u64)>>,
     revoking: bool,
     stopped: bool,
     seen: Seen,
@@ -253,6 +254,7 @@ impl World {
         let names: Vec<_> = self.logs.keys().cloned().collect();
         let name = &names[self.rng.usize(..names.len())];
         let count = self.rng.usize(1..30);
+        let ask = self.rng.bool();
         let Some(slot) = self.machine.slot_of(name) else { return };
         let log = self.logs.get_mut(name).expect("it is one of ours");
         if log.paused {
@@ -267,6 +269,10 @@ impl World {
                 }
                 None => self.machine.end_of_partition(slot, Offset(log.end)),
             }
+        }
+        // The host asks the client for its position now and then: behind the last record handed out.
+        if ask && log.next > 0 {
+            self.machine.end_of_partition(slot, Offset(log.offsets[log.next - 1] + 1));
         }
     }
 
@@ -377,13 +383,13 @@ impl World {
     fn reply_to_commit(&mut self) {
         let Some(entries) = self.committing.take() else { return };
         let mut replies = Vec::new();
-        for (name, offset, metadata) in entries {
+        for (name, offset, metadata, serial) in entries {
             if self.rng.u8(..6) == 0 {
                 replies.push((name, Err(Reason::Coordinator)));
             } else {
                 let log = self.logs.get_mut(&name).expect("it is one of ours");
                 // A lost partition is somebody else's: the broker fences this member.
-                if log.assigned {
+                if log.assigned && log.serial == serial {
                     log.committed = Some((offset, metadata));
                     replies.push((name, Ok(())));
                 } else {
@@ -402,12 +408,14 @@ impl World {
                 Effect::Resume(name) => self.pause(&name, false),
                 Effect::Commit(entries) => {
                     assert!(self.committing.is_none(), "two commits at once");
-                    let entries: Vec<_> =
-                        entries.into_iter().map(|e| (e.partition, e.offset, e.metadata)).collect();
-                    for (name, offset, metadata) in &entries {
-                        self.check_commit(name, *offset, metadata);
+                    for entry in &entries {
+                        self.check_commit(&entry.partition, entry.offset, &entry.metadata);
                     }
-                    self.committing = Some(entries);
+                    let with_serial = |entry: Entry| {
+                        let serial = self.logs[&entry.partition].serial;
+                        (entry.partition, entry.offset, entry.metadata, serial)
+                    };
+                    self.committing = Some(entries.into_iter().map(with_serial).collect());
                 }
                 Effect::Unassign(names) => {
                     self.revoking = false;
