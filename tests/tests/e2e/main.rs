@@ -5,7 +5,9 @@
 mod backpressure;
 mod bad_input;
 mod crash;
+mod demo;
 mod failures;
+mod fan_out;
 mod harness;
 mod main_job;
 mod metrics;
