@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use sandmill_tests::access_log;
 use sandmill_tests::guests::{core_guest, guest};
 use sandmill_tests::host::Home;
@@ -134,4 +136,42 @@ fn every_shape_passes(handler: &std::path::Path) {
         assert_eq!(other.headers, record.headers, "headers of input {}", record.offset);
         assert_eq!(other.timestamp, record.timestamp, "timestamp of input {}", record.offset);
     }
+}
+
+/// A transaction ends with a marker, which takes an offset and is no record; an aborted one leaves records that
+/// a reader of committed ones never sees.
+#[test]
+fn lag_reaches_zero_past_transaction_markers_and_aborted_records() {
+    let kafka = Kafka::shared();
+    let job = Job::new(kafka, &guest("echo"), 1).kafka("isolation.level", "read_committed");
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("transactional.id", unique("markers"))
+        .create()
+        .expect("a transactional producer");
+    producer.init_transactions(DONE).expect("transactions");
+    for (value, commits) in [("kept", true), ("aborted", false), ("kept", true), ("aborted", false)] {
+        producer.begin_transaction().expect("a transaction");
+        for _ in 0..5 {
+            let record = BaseRecord::to(&job.input).key("k").payload(value);
+            assert!(producer.send(record).is_ok(), "the queue has room");
+        }
+        if commits {
+            producer.commit_transaction(DONE).expect("committed");
+        } else {
+            producer.flush(DONE).expect("sent");
+            producer.abort_transaction(DONE).expect("aborted");
+        }
+    }
+    let mut host = job.start();
+    let of_input = [("topic", job.input.as_str())];
+    host.wait_until("the lag was 0", DONE, |host| {
+        let metrics = host.metrics();
+        metrics.sum("consumer_processed_total", &of_input) == Some(10.0)
+            && metrics.sum("consumer_parallel_lag", &of_input) == Some(0.0)
+    });
+    let ended = host.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(kafka.committed_offsets(&job.group, &job.input), kafka.ends(&job.input));
+    assert!(kafka.read_all(&job.output).iter().all(|record| record.text() == "kept"));
 }
