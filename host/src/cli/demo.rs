@@ -45,7 +45,7 @@ pub(super) struct Demo {
 /// The module of `examples-wasm/access-log`, compiled by the host's build script.
 const HANDLER: &[u8] = include_bytes!(env!("SANDMILL_ACCESS_LOG"));
 /// 10,000 lines of a real server's log; see `assets/README.md`.
-const LOG: &[u8] = include_bytes!("../../assets/apache_access.log.gz");
+const LOG: &[u8] = crate::bench::content::LOG;
 
 const INPUT: &str = "access";
 const OUTPUT: &str = "access-json";
