@@ -102,7 +102,8 @@ impl Child {
         }
     }
 
-    fn kill(&mut self) {
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -86,7 +86,7 @@ impl Records {
                 let number = keys.next();
                 key.extend_from_slice(format!("key-{number:04}").as_bytes());
                 while value.len() < *value_bytes {
-                    value.extend_from_slice(&values.next().to_le_bytes());
+                    value.extend_from_slice(&values.number().to_le_bytes());
                 }
                 value.truncate(*value_bytes);
             }

@@ -51,6 +51,11 @@ impl Level {
         !matches!(self, Level::RawPoll | Level::RawBatch)
     }
 
+    /// Whether the whole host runs.
+    pub fn is_host(self) -> bool {
+        matches!(self, Level::Native | Level::Wasm)
+    }
+
     /// This level as a contender. `program` is a `sandmill` binary; `options` are added to its arguments:
     ///
     /// | option | of | means |

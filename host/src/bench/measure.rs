@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::child::Child;
 use super::client::{Cluster, History, Place};
-use super::protocol::{Done, Event, unix_us};
+use super::protocol::{Done, Event, First, Progress, unix_us};
 use super::system::{Cpu, Meter, Usage, cpu_seconds};
 use super::{Contender, Error, Job, Work};
 use crate::config::Ordering;
@@ -70,17 +70,17 @@ pub fn measure(contender: &Contender, job: &Job) -> Result<Measurement, Error> {
     let before = job.output.as_ref().map(|output| cluster.ends(output)).transpose()?;
     let meter = Meter::start(job.broker_process)?;
     let mut child = Child::start(contender, &arguments(job, &group))?;
-    let mut watch = Watch { contender, job, cluster: &cluster, group: &group, state: State::default() };
-    let done = watch.until_done(&mut child)?;
+    let mut run = Run::new(contender, job, &cluster, &group);
+    let done = run.until_done(&mut child)?;
     let usage = Usage::of(child.id())?;
-    let cpu = meter.stop(&usage, watch.state.start_seconds)?;
-    watch.finish(&mut child)?;
-    watch.check(&done)?;
-    let (committed_us, mut details) = watch.commits(&done, place.as_ref())?;
+    let cpu = meter.stop(&usage, run.state.start_seconds)?;
+    run.finish(&mut child)?;
+    run.check(&done)?;
+    let (committed_us, mut details) = run.commits(&done, place.as_ref())?;
     if let (Some(output), Some(before)) = (&job.output, &before) {
-        watch.check_outputs(output, before)?;
+        run.check_outputs(output, before)?;
     }
-    let first = watch.state.first.ok_or_else(|| watch.wrong("never said when its first record came"))?;
+    let first = run.state.first.ok_or_else(|| run.wrong("never said when its first record came"))?;
     let clock_end = match (done.commits, committed_us) {
         (false, _) => ClockEnd::LastRecord,
         (true, Some(_)) => ClockEnd::Broker,
@@ -88,7 +88,7 @@ pub fn measure(contender: &Contender, job: &Job) -> Result<Measurement, Error> {
     };
     let micros = done.unix_us.max(committed_us.unwrap_or(0)).saturating_sub(first);
     if micros == 0 {
-        return Err(watch.wrong("took no time from its first record to its last"));
+        return Err(run.wrong("took no time from its first record to its last"));
     }
     let seconds = micros as f64 / 1e6;
     details.extend(done.details);
@@ -159,7 +159,7 @@ struct State {
 }
 
 /// One run while it lasts.
-struct Watch<'a> {
+pub(super) struct Run<'a> {
     contender: &'a Contender,
     job: &'a Job,
     cluster: &'a Cluster,
@@ -167,19 +167,23 @@ struct Watch<'a> {
     state: State,
 }
 
-impl Watch<'_> {
+impl<'a> Run<'a> {
+    pub(super) fn new(contender: &'a Contender, job: &'a Job, cluster: &'a Cluster, group: &'a str) -> Self {
+        Self { contender, job, cluster, group, state: State::default() }
+    }
+
     /// Reads the contender's lines until it says that it is done.
     fn until_done(&mut self, child: &mut Child) -> Result<Done, Error> {
         let mut moved = Instant::now();
         loop {
             match child.line(LOOK) {
                 Ok(line) => match self.event(&line)? {
-                    Event::First { unix_us } => {
+                    Event::First(First { unix_us }) => {
                         self.state.first.get_or_insert(unix_us);
                         self.state.start_seconds = cpu_seconds(child.id())?;
                         moved = Instant::now();
                     }
-                    Event::Progress { records, note } => {
+                    Event::Progress(Progress { records, note }) => {
                         if records != self.state.records {
                             moved = Instant::now();
                         }
@@ -220,6 +224,8 @@ impl Watch<'_> {
     }
 
     fn stalled(&self, child: &mut Child) -> Error {
+        // Killed first: a process that lives may still have something to say.
+        child.kill();
         Error::Stalled {
             name: self.contender.name.clone(),
             stall: self.job.stall,
@@ -311,7 +317,7 @@ impl Watch<'_> {
 
     /// Holds its outputs against what had to be written: their number, and where the job knows them, what
     /// they are and in which order.
-    fn check_outputs(&self, output: &str, before: &BTreeMap<i32, i64>) -> Result<(), Error> {
+    pub(super) fn check_outputs(&self, output: &str, before: &BTreeMap<i32, i64>) -> Result<(), Error> {
         let (ordering, topic) = (self.job.ordering, &self.job.topic);
         let Some(expected) = topic.parsed.as_ref().filter(|_| self.job.workload == Work::Parse) else {
             return Ok(());

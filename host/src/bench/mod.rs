@@ -18,14 +18,18 @@
 //! | `measure.rs`, `child.rs` | one run: process, clock, checks |
 //! | `client/` | topics made, filled, read back; commits; the bare client as a level |
 //! | `content.rs`, `zipf.rs` | what topics are filled with |
+//! | `contender/` | the child's side: arguments, lines, a host's progress |
 //! | `sums.rs` | check sums of records and their order |
 //! | `native/` | handlers compiled in |
 //! | `system.rs` | CPU time and memory, as the kernel counts them |
-//! | `spread.rs` | smallest, middle, largest |
+//! | `spread.rs`, `series.rs` | smallest, middle, largest; ratios pass by pass |
+//! | `conditions.rs` | versions, machine, date |
 //! | `error.rs` | how a run fails |
 
 mod child;
 mod client;
+mod conditions;
+pub mod contender;
 pub mod content;
 mod error;
 mod job;
@@ -33,16 +37,21 @@ mod level;
 mod measure;
 pub mod native;
 pub mod protocol;
+mod series;
 mod spread;
 mod sums;
 pub mod system;
+#[cfg(test)]
+mod tests;
 pub mod zipf;
 
 pub use client::{Cluster, Fill, History, Place};
+pub use conditions::Conditions;
 pub use content::{Content, Keys};
 pub use error::Error;
 pub use job::{Contender, Job, Sums, Topic, Work};
-pub use level::Level;
+pub use level::{COMMAND, Level};
 pub use measure::{ClockEnd, Measurement, measure};
+pub use series::Series;
 pub use spread::Spread;
 pub use system::Cpu;

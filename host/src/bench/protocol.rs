@@ -10,30 +10,39 @@
 //! memory can be read. A contender whose input ends earlier has lost its parent and ends at once.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use crate::time::unix_us;
+
 /// One line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The first record was taken.
-    First {
-        /// Microseconds since 1970.
-        unix_us: u64,
-    },
+    First(First),
     /// It runs.
-    Progress {
-        /// Records whose processing is finished.
-        records: u64,
-        /// What it waits for, in its own words; shown if it stalls.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        note: Option<String>,
-    },
+    Progress(Progress),
     /// Everything is read, written and committed.
     Done(Done),
+}
+
+/// When the first record was in the program's hands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct First {
+    /// Microseconds since 1970.
+    pub unix_us: u64,
+}
+
+/// How far a contender is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Records whose processing is finished.
+    pub records: u64,
+    /// What it waits for, in its own words; shown if it stalls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What a contender claims at its end.
@@ -61,13 +70,28 @@ fn yes() -> bool {
     true
 }
 
+#[derive(Deserialize)]
+struct Tag {
+    event: String,
+}
+
 impl Event {
     /// Reads one line. Keys that are not known are left alone.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(line: &str) -> Result<Event, String> {
-        serde_json::from_str(line).map_err(|error| error.to_string())
+        fn read<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, String> {
+            serde_json::from_str(line).map_err(|error| error.to_string())
+        }
+        // In two steps: within an enum with a tag, serde reads no numbers from the keys of `where`.
+        let Tag { event } = read(line)?;
+        match event.as_str() {
+            "first" => read(line).map(Event::First),
+            "progress" => read(line).map(Event::Progress),
+            "done" => read(line).map(Event::Done),
+            other => Err(format!("there is no event {other:?}: only first, progress and done")),
+        }
     }
 
     /// The line, without its end.
@@ -76,22 +100,16 @@ impl Event {
     }
 }
 
-/// A moment as the protocol writes it: microseconds since 1970.
-pub fn unix_us(moment: SystemTime) -> u64 {
-    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lines_of_any_contender_are_read() {
-        assert_eq!(Event::parse(r#"{"event":"first","unix_us":7}"#), Ok(Event::First { unix_us: 7 }));
+        assert_eq!(Event::parse(r#"{"event":"first","unix_us":7}"#), Ok(Event::First(First { unix_us: 7 })));
         assert_eq!(
             Event::parse(r#"{"event":"progress","records":3,"more":[1]}"#),
-            Ok(Event::Progress { records: 3, note: None })
+            Ok(Event::Progress(Progress { records: 3, note: None }))
         );
         let line = r#"{"event":"done","unix_us":9,"records":5,"bytes":50,"where":{"0":3,"1":2}}"#;
         let done = Done {
@@ -112,8 +130,8 @@ mod tests {
     fn what_we_print_is_what_we_read() {
         let done = Done { unix_us: 1, positions: BTreeMap::from([(11, 4)]), ..Done::default() };
         for event in [
-            Event::First { unix_us: u64::MAX },
-            Event::Progress { records: 0, note: Some("line\nbreak".to_owned()) },
+            Event::First(First { unix_us: u64::MAX }),
+            Event::Progress(Progress { records: 0, note: Some("line\nbreak".to_owned()) }),
             Event::Done(done),
         ] {
             let line = event.line();
@@ -126,7 +144,7 @@ mod tests {
     fn what_is_no_event_is_refused_with_a_reason() {
         for (line, reason) in [
             ("Picked up JAVA_TOOL_OPTIONS", "expected value"),
-            (r#"{"event":"began"}"#, "unknown variant `began`"),
+            (r#"{"event":"began"}"#, "no event \"began\""),
             (r#"{"event":"done","unix_us":9,"records":5,"bytes":50}"#, "missing field `where`"),
             (r#"{"event":"progress","records":-1}"#, "invalid value"),
         ] {

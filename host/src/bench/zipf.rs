@@ -44,7 +44,7 @@ pub struct SplitMix(pub u64);
 
 impl SplitMix {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -54,7 +54,7 @@ impl SplitMix {
 
     /// Evenly spread over 0 to 1, without the 1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -86,6 +86,6 @@ mod tests {
     #[test]
     fn the_generator_is_the_published_one() {
         // First output for seed 0, as every implementation of SplitMix64 has it.
-        assert_eq!(SplitMix(0).next(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(SplitMix(0).number(), 0xe220_a839_7b1d_cdaf);
     }
 }

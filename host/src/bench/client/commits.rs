@@ -72,7 +72,7 @@ impl History {
         let mut config = cluster.consumer_config("sandmill-bench");
         config.set("isolation.level", "read_uncommitted");
         let mut commits = Vec::new();
-        Reading::start(&config, TOPIC, &ranges)?.to_end(STALL, |record| {
+        Reading::start(&config, TOPIC, &ranges)?.finish(STALL, |record| {
             commits.extend(commit(record.key(), record.payload(), record.timestamp_ms(), group, topic));
             Ok(())
         })?;

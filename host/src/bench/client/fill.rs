@@ -45,12 +45,20 @@ impl Cluster {
     /// so. The topic stays; the caller removes it.
     pub fn fill(&self, fill: &Fill, told: impl FnMut(u64) -> bool) -> Result<Topic, Error> {
         self.create_topic(&fill.name, fill.partitions, fill.copies)?;
+        self.fill_existing(fill, told)
+    }
+
+    /// The same with a topic that exists and is empty.
+    ///
+    /// # Errors
+    /// As [`Cluster::fill`].
+    pub fn fill_existing(&self, fill: &Fill, told: impl FnMut(u64) -> bool) -> Result<Topic, Error> {
         self.produce(fill, told)?;
         let topic = self.survey(&fill.name, fill.parsed)?;
         if topic.records != fill.records {
             let problem = format!(
                 "it was filled with {} records and holds {}; does something else write to it, or does the broker \
-                 remove them already?",
+                 remove them already? (An embedded broker keeps 5 MiB a partition.)",
                 fill.records, topic.records
             );
             return Err(Error::Topic { topic: topic.name, problem });
@@ -58,11 +66,7 @@ impl Cluster {
         Ok(topic)
     }
 
-    /// Fills a topic that exists.
-    ///
-    /// # Errors
-    /// As [`Cluster::fill`].
-    pub fn produce(&self, fill: &Fill, mut told: impl FnMut(u64) -> bool) -> Result<(), Error> {
+    fn produce(&self, fill: &Fill, mut told: impl FnMut(u64) -> bool) -> Result<(), Error> {
         let action = format!("fill topic {:?}", fill.name);
         let producer: BaseProducer<Receipts> =
             self.producer_config().create_with_context(Receipts::default()).map_err(failed(&action))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, DefaultConsumerContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sandmill_kafka_ffi::{BatchQueue, Polled, RawRecord, Sleeper};
 
@@ -164,7 +164,7 @@ impl Reading {
     ///
     /// # Errors
     /// If nothing comes for `stall`.
-    pub(super) fn to_end(
+    pub(super) fn finish(
         &mut self,
         stall: Duration,
         mut take: impl FnMut(&RawRecord<'_>) -> Result<(), Error>,
@@ -179,6 +179,12 @@ impl Reading {
             }
         }
         Ok(())
+    }
+
+    /// Commits positions for the reader's group, to which it need not belong.
+    pub(super) fn commit(&self, positions: &TopicPartitionList, mode: CommitMode) -> Result<(), Error> {
+        let action = format!("commit positions in topic {:?}", self.topic);
+        self.consumer.commit(positions, mode).map_err(failed(&action))
     }
 
     /// Whether everything was handed over.

@@ -35,7 +35,7 @@ impl Cluster {
         let mut summing = parsed.then(Summing::default);
         let mut json = Vec::new();
         let mut reading = Reading::start(&self.consumer_config("sandmill-bench"), name, &marks)?;
-        reading.to_end(STALL, |record| {
+        reading.finish(STALL, |record| {
             let key = record.key().unwrap_or_default();
             topic.records += 1;
             key_bytes += key.len() as u64;
@@ -84,7 +84,7 @@ impl Cluster {
     ) -> Result<Sums, Error> {
         let mut summing = Summing::default();
         let mut reading = Reading::start(&self.consumer_config("sandmill-bench"), name, ranges)?;
-        reading.to_end(STALL, |record| {
+        reading.finish(STALL, |record| {
             summing.add(record.partition(), record.key(), record.payload(), record.timestamp_ms());
             Ok(())
         })?;
