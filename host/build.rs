@@ -1,4 +1,5 @@
-//! Compiles the handler that `sandmill demo` carries, so that an installed binary can show itself.
+//! Compiles the handlers that `sandmill demo` and `sandmill bench` carry, so that an installed binary can show
+//! and measure itself.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,14 @@ fn main() -> ExitCode {
 fn build() -> Result<(), String> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let root = here.parent().expect("the host is a folder of the workspace");
-    for path in
-        ["examples-wasm/access-log", "examples-wasm/Cargo.toml", "guest-sdk/src", "guest-sdk/macros", "wit"]
-    {
+    for path in [
+        "examples-wasm/access-log",
+        "examples-wasm/noop",
+        "examples-wasm/Cargo.toml",
+        "guest-sdk/src",
+        "guest-sdk/macros",
+        "wit",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     let target = guests_folder();
@@ -33,6 +39,8 @@ fn build() -> Result<(), String> {
             "--locked",
             "--package",
             "access-log",
+            "--package",
+            "noop",
             "--target",
             "wasm32-wasip2",
             "--target-dir",
@@ -53,12 +61,14 @@ fn build() -> Result<(), String> {
     }
     let status = build.status().map_err(|error| format!("cargo cannot be run: {error}"))?;
     if !status.success() {
-        return Err("the example handler does not compile; if the Wasm target is missing: rustup target add wasm32-wasip2"
+        return Err("an example handler does not compile; if the Wasm target is missing: rustup target add wasm32-wasip2"
             .to_owned());
     }
-    let module = target.join("wasm32-wasip2/release/access_log.wasm");
-    println!("cargo::rustc-env=SANDMILL_ACCESS_LOG={}", module.display());
-    println!("cargo::rerun-if-changed={}", module.display());
+    for (name, file) in [("ACCESS_LOG", "access_log.wasm"), ("NOOP", "noop.wasm")] {
+        let module = target.join("wasm32-wasip2/release").join(file);
+        println!("cargo::rustc-env=SANDMILL_{name}={}", module.display());
+        println!("cargo::rerun-if-changed={}", module.display());
+    }
     println!("cargo::rustc-env=SANDMILL_WASMTIME={}", wasmtime_version(&root.join("Cargo.lock")));
     Ok(())
 }

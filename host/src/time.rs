@@ -1,7 +1,7 @@
 //! Time as the pure modules see it: a number that somebody hands in.
 
 use std::ops::Add;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment on the host's monotonic clock, in nanoseconds since the host started.
 ///
@@ -38,4 +38,10 @@ impl Add<Duration> for Time {
     fn add(self, duration: Duration) -> Time {
         Time(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
+}
+
+/// A moment of the system's clock as microseconds since 1970.
+pub fn unix_us(moment: SystemTime) -> u64 {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -161,6 +161,13 @@ fn only_lines_with_the_configured_status_are_emitted() {
 }
 
 #[test]
+fn a_dry_run_reads_and_rejects_but_emits_nothing() {
+    let answer = run(Config::from([("dry_run", "true")]), [GET, "no line"]);
+    assert_eq!(answer.outputs().count(), 0);
+    assert!(answer.failure(0).is_none() && answer.failure(1).is_some());
+}
+
+#[test]
 fn all_lines_of_a_real_log_come_out_with_the_known_statuses() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/assets/apache_access.log.gz");
     let mut log = String::new();

@@ -1,14 +1,11 @@
 //! `sandmill check`: everything that can be checked without consuming a record.
 
-use std::sync::Arc;
-
 use clap::Args;
 
 use super::logging::{self, LogFormat};
 use super::settings::Settings;
 use super::{Failure, print, run};
-use crate::pipeline::{self, HandlerSource};
-use crate::wasm::MemoryBudget;
+use crate::pipeline::{HandlerSource, Loader};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -33,16 +30,15 @@ impl Check {
         if self.print {
             print(&config);
         }
-        let engine = pipeline::engine_for(&config).map_err(Failure::start)?;
-        let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
+        let mut loader = Loader::new(&config);
         for pipeline in &config.pipelines {
             let source = HandlerSource::File(pipeline.handler.clone());
-            let handler = pipeline::load(&engine, &source, pipeline, &memory).map_err(Failure::start)?;
+            let handler = loader.load(&source, pipeline).map_err(Failure::start)?;
             print(format_args!(
                 "pipeline {:?}: handler {} ({}) starts",
                 pipeline.name,
                 handler.name,
-                handler.module.digest().short()
+                handler.code.short_version()
             ));
         }
         if self.offline || embedded {

@@ -14,9 +14,11 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::contender::ACCESS_LOG;
 use super::logging::{self, LogFormat};
 use super::run::{Started, embedded_broker};
 use super::{Failure, print};
+use crate::bench::content::LOG;
 use crate::config::{Config, Listen, Overrides, Source};
 use crate::kafka::embedded::{self, Reader};
 use crate::pipeline::HandlerSource;
@@ -41,11 +43,6 @@ pub(super) struct Demo {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9095")]
     listen: Listen,
 }
-
-/// The module of `examples-wasm/access-log`, compiled by the host's build script.
-const HANDLER: &[u8] = include_bytes!(env!("SANDMILL_ACCESS_LOG"));
-/// 10,000 lines of a real server's log; see `assets/README.md`.
-const LOG: &[u8] = include_bytes!("../../assets/apache_access.log.gz");
 
 const INPUT: &str = "access";
 const OUTPUT: &str = "access-json";
@@ -112,7 +109,7 @@ impl Demo {
             grouped(records.len() as u64)
         ));
         let fed = embedded::feed(&brokers, INPUT, records.iter().copied()).map_err(Failure::start)?;
-        let source = HandlerSource::Embedded { name: "access-log", bytes: HANDLER };
+        let source = HandlerSource::Embedded { name: "access-log", bytes: ACCESS_LOG };
         let since = Instant::now();
         let started = Started::start(&config, Some(&source))?;
         let bar = if self.json { ProgressBar::hidden() } else { progress_bar(fed) };

@@ -7,7 +7,9 @@
 //! | 2 | wrong usage or configuration |
 //! | 3 | refused to start: module, broker, topic, permission, port |
 
+mod bench;
 mod check;
+mod contender;
 mod demo;
 mod inspect;
 mod logging;
@@ -19,6 +21,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::bench::COMMAND;
 
 /// Runs untrusted WebAssembly handlers on Kafka streams.
 #[derive(Debug, Parser)]
@@ -38,6 +42,11 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Show a real web log going through a sandboxed handler, on a broker inside this process
     Demo(demo::Demo),
+    /// Measure this host on a broker: what the bare client does, and how much of that is left behind a sandbox
+    Bench(Box<bench::Bench>),
+    /// One level of `bench`, as a process
+    #[command(name = COMMAND, hide = true)]
+    BenchContender(contender::Contender),
 }
 
 /// Runs one command to its exit code.
@@ -47,6 +56,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Demo(demo) => demo.execute(),
+        Command::Bench(bench) => bench.execute(),
+        Command::BenchContender(contender) => contender.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,9 +12,8 @@ use crate::config::Config;
 use crate::http::Server;
 use crate::kafka::EmbeddedBroker;
 use crate::kafka::preflight::{self, Needs};
-use crate::pipeline::{self, Ended, HandlerSource, Host, HostEvent, StartError, forward_signals};
+use crate::pipeline::{Ended, HandlerSource, Host, HostEvent, Loader, StartError, forward_signals};
 use crate::telemetry::Registry;
-use crate::wasm::MemoryBudget;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -91,11 +90,10 @@ impl Started {
             .iter()
             .map(|pipeline| handler.cloned().unwrap_or_else(|| HandlerSource::File(pipeline.handler.clone())))
             .collect();
-        let engine = pipeline::engine_for(config).map_err(Failure::start)?;
-        let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
+        let mut loader = Loader::new(config);
         let mut handlers = Vec::new();
         for (pipeline, source) in config.pipelines.iter().zip(&sources) {
-            handlers.push(pipeline::load(&engine, source, pipeline, &memory).map_err(Failure::start)?);
+            handlers.push(loader.load(source, pipeline).map_err(Failure::start)?);
         }
         preflight(config).map_err(Failure::start)?;
         let workers = config.host.workers.map_or_else(cores, usize::from);
@@ -106,7 +104,7 @@ impl Started {
                 group = pipeline.group,
                 input = pipeline.input.join(","),
                 outputs = pipeline.outputs.join(","),
-                digest = %handler.module.digest().short(),
+                digest = handler.code.short_version(),
                 start = ?pipeline.start,
                 workers,
                 "starting"
@@ -145,6 +143,11 @@ impl Started {
     /// Waits for a signal, at most so long; true if one came.
     pub(super) fn interrupted(&self, timeout: Duration) -> bool {
         matches!(self.host.next_event_within(timeout), Some(HostEvent::Signal))
+    }
+
+    /// The next event, if one comes within `timeout`.
+    pub(super) fn next_event_within(&self, timeout: Duration) -> Option<HostEvent> {
+        self.host.next_event_within(timeout)
     }
 
     /// Asks all pipelines to stop.

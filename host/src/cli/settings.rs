@@ -96,14 +96,15 @@ impl Settings {
 /// Tables of the configuration file; every other first part of a key is a property of the client.
 const TABLES: [&str; 4] = ["kafka", "host", "http", "pipeline"];
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// `KEY=VALUE` of a configuration, or of a client's property.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     let first = key.split('.').next().unwrap_or_default();
     let key = if TABLES.contains(&first) { key.to_owned() } else { format!("kafka.{key}") };
     Ok((key, value.to_owned()))
 }
 
-fn ordering(text: &str) -> Ordering {
+pub(super) fn ordering(text: &str) -> Ordering {
     match text {
         "partition" => Ordering::Partition,
         "unordered" => Ordering::Unordered,

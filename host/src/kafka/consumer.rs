@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
 use rdkafka::error::KafkaError;
@@ -23,7 +23,7 @@ use crate::batch::TopicPartition;
 use crate::ids::Epoch;
 use crate::inbox::Inbox;
 use crate::machine::{Assigned, Machine, RefusedRecord, Stopped};
-use crate::telemetry::snapshot::PipelineSnapshot;
+use crate::telemetry::snapshot::{PipelineSnapshot, Taken};
 use crate::time::Time;
 use crate::work::{Finished, Work};
 
@@ -139,6 +139,8 @@ pub struct Consumer {
     pub(super) stalled_letters: VecDeque<RefusedRecord>,
     pub(super) stopped: Option<Stopped>,
     pub(super) mean_weight: usize,
+    pub(super) taken: Taken,
+    pub(super) last_commit: Option<SystemTime>,
     pub(super) last_poll: Time,
     pub(super) last_snapshot: Time,
     pub(super) last_ends: Time,
@@ -200,6 +202,8 @@ impl Consumer {
             stalled_letters: VecDeque::new(),
             stopped: None,
             mean_weight: 128,
+            taken: Taken::default(),
+            last_commit: None,
             last_poll: Time::ZERO,
             last_snapshot: Time::ZERO,
             last_ends: Time::ZERO,

@@ -1,6 +1,6 @@
 //! Records, and errors in their place, from the client into the machine.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -13,6 +13,7 @@ use super::context::code;
 use crate::batch::{Headers, Record, TopicPartition};
 use crate::ids::Offset;
 use crate::machine::{Machine, Slot};
+use crate::time::{Time, unix_us};
 
 /// Records taken at once, at most.
 const CHUNK_RECORDS: usize = 1024;
@@ -23,7 +24,8 @@ impl Consumer {
     pub(super) fn consume(&mut self) -> bool {
         let most = (CHUNK_BYTES / self.mean_weight.max(1)).min(self.machine.room()).clamp(1, CHUNK_RECORDS);
         let mut errors = Vec::new();
-        let (mut records, mut weight) = (0, 0);
+        let (mut records, mut weight, mut bytes) = (0, 0, 0);
+        let first = self.taken.first_unix_us.is_none().then(SystemTime::now);
         {
             let Consumer { queue, machine, .. } = self;
             let chunk = queue.consume(most);
@@ -40,7 +42,8 @@ impl Consumer {
                         last = Some((place, slot));
                         let Some(slot) = slot else { continue };
                         records += 1;
-                        weight += admit_raw(machine, slot, &raw);
+                        let size = admit_raw(machine, slot, &raw);
+                        (weight, bytes) = (weight + size.weight, bytes + size.bytes);
                     }
                     Polled::Error { topic, partition, code, text, .. } => {
                         errors.push((topic.map(str::to_owned), partition, code, text.into_owned()));
@@ -54,11 +57,23 @@ impl Consumer {
         if let Some(mean) = usize::checked_div(weight, records) {
             self.trouble = None;
             self.mean_weight = (self.mean_weight * 7 + mean) / 8;
+            self.count(records, bytes, first);
         }
         for (topic, partition, code, text) in errors {
             self.partition_error(topic, partition, code, &text);
         }
         true
+    }
+
+    /// Counts what came. `first`: nothing came before, and this at that moment.
+    fn count(&mut self, records: usize, bytes: usize, first: Option<SystemTime>) {
+        self.taken.records += records as u64;
+        self.taken.bytes += bytes as u64;
+        if let Some(first) = first {
+            self.taken.first_unix_us = Some(unix_us(first));
+            // Told at once: whoever measures reads other clocks at this moment.
+            self.last_snapshot = Time::ZERO;
+        }
     }
 
     pub(super) fn admit_message(&mut self, message: &rdkafka::message::BorrowedMessage<'_>) {
@@ -75,6 +90,8 @@ impl Consumer {
             headers: Headers::List(&headers),
         };
         self.machine.admit(slot, &record);
+        let first = self.taken.first_unix_us.is_none().then(SystemTime::now);
+        self.count(1, Size::of(&record).bytes, first);
     }
 
     /// An error of one partition, or of the fetching as a whole.
@@ -143,8 +160,23 @@ fn slot(machine: &Machine, topic: &str, partition: i32) -> Option<Slot> {
     machine.slot_named(topic, partition)
 }
 
-/// Admits one record straight from the client's memory; returns its weight.
-fn admit_raw(machine: &mut Machine, slot: Slot, raw: &RawRecord<'_>) -> usize {
+/// How large a record is.
+struct Size {
+    /// As it counts against limits.
+    weight: usize,
+    /// Key and value alone.
+    bytes: usize,
+}
+
+impl Size {
+    fn of(record: &Record<'_>) -> Self {
+        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        Size { weight: record.weight(), bytes }
+    }
+}
+
+/// Admits one record straight from the client's memory.
+fn admit_raw(machine: &mut Machine, slot: Slot, raw: &RawRecord<'_>) -> Size {
     let mut record = Record {
         offset: Offset(raw.offset()),
         timestamp: raw.timestamp_ms(),
@@ -154,7 +186,7 @@ fn admit_raw(machine: &mut Machine, slot: Slot, raw: &RawRecord<'_>) -> usize {
     };
     let admit = |record: &Record<'_>, machine: &mut Machine| {
         machine.admit(slot, record);
-        record.weight()
+        Size::of(record)
     };
     match raw.headers() {
         Ok(headers) if headers.len() > 0 => {

@@ -1,6 +1,6 @@
 //! One turn of the consumer thread: what comes in, what is carried out.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -17,6 +17,7 @@ use crate::machine::commit::{Entry, Reason};
 use crate::machine::{Assigned, Effect, RefusedRecord};
 use crate::outcome::{Failure, Outcome};
 use crate::telemetry::snapshot;
+use crate::time::unix_us;
 
 /// The client's own queue is served at least so often.
 const POLL: Duration = Duration::from_millis(50);
@@ -235,6 +236,9 @@ impl Consumer {
         let mut busy = false;
         while let Some(reply) = self.commits.poll_reply() {
             let now = self.now();
+            if reply.error.is_none() {
+                self.last_commit = Some(SystemTime::now());
+            }
             self.machine.commit_replied(&replies(reply), now);
             busy = true;
         }
@@ -363,6 +367,8 @@ impl Consumer {
         let mut snapshot = snapshot::of_machine(&self.machine, now, ends);
         snapshot.trouble.clone_from(&self.trouble);
         snapshot.joined = self.joined;
+        snapshot.taken = self.taken;
+        snapshot.last_commit_unix_us = self.last_commit.map(unix_us);
         (self.publish)(snapshot);
     }
 }

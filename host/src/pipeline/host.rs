@@ -84,7 +84,7 @@ impl Host {
         handler: LoadedHandler,
     ) -> Result<(), StartError> {
         let refused = |reason: kafka::Error| StartError::Kafka { pipeline: pipeline.name.clone(), reason };
-        let digest = format!("sha256:{}", handler.module.digest());
+        let digest = handler.code.version();
         let entry = Arc::new(PipelineEntry::new(
             pipeline.name.clone(),
             pipeline.group.clone(),
@@ -110,7 +110,7 @@ impl Host {
         let workers = self.workers.count();
         let callee = Arc::new(Callee {
             id: self.pipelines.len(),
-            module: handler.module,
+            code: handler.code,
             settings: handler.settings,
             policy: options::policy(&pipeline.on_failure),
             publisher: publisher.clone(),

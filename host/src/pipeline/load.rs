@@ -12,6 +12,7 @@ use crate::wasm::{
     Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink,
     MemoryBudget, Module, OutputLimits, Report,
 };
+use crate::worker::{Code, NativeHandler};
 
 /// Where a handler's module comes from.
 #[derive(Clone, Debug)]
@@ -25,6 +26,13 @@ pub enum HandlerSource {
         /// The module.
         bytes: &'static [u8],
     },
+    /// Rust inside this program; only `bench` does that.
+    Native {
+        /// What to call it.
+        name: &'static str,
+        /// What is called.
+        handler: Arc<dyn NativeHandler>,
+    },
 }
 
 impl HandlerSource {
@@ -32,34 +40,102 @@ impl HandlerSource {
     pub fn name(&self) -> String {
         match self {
             HandlerSource::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            HandlerSource::Embedded { name, .. } => (*name).to_owned(),
+            HandlerSource::Embedded { name, .. } | HandlerSource::Native { name, .. } => (*name).to_owned(),
         }
     }
 
     fn place(&self) -> String {
         match self {
             HandlerSource::File(path) => path.display().to_string(),
-            HandlerSource::Embedded { name, .. } => format!("{name} (built in)"),
+            HandlerSource::Embedded { name, .. } | HandlerSource::Native { name, .. } => {
+                format!("{name} (built in)")
+            }
         }
     }
 }
 
-/// A handler that was compiled, linked and started once for trial.
+/// A handler that is known to start.
 #[derive(Debug)]
 pub struct LoadedHandler {
     /// Its name.
     pub name: String,
-    /// The module.
-    pub module: Module,
+    /// What is called.
+    pub code: Code,
     /// What its instances may take, and what they find around them.
     pub settings: Arc<InstanceSettings>,
 }
 
+/// Loads the handlers of one host. Makes the engine with the first module, with room for the instances of all
+/// pipelines.
+#[derive(Debug)]
+pub struct Loader<'c> {
+    config: &'c config::Config,
+    engine: Option<Engine>,
+    /// Memory of all instances together.
+    memory: Arc<MemoryBudget>,
+}
+
+impl<'c> Loader<'c> {
+    /// For the pipelines of this configuration.
+    pub fn new(config: &'c config::Config) -> Self {
+        let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
+        Loader { config, engine: None, memory }
+    }
+
+    /// Loads the handler of one pipeline and starts an instance of it for trial.
+    ///
+    /// # Errors
+    /// If the machine cannot hold the instances, or the cache cannot be used; if the handler cannot be read, is
+    /// refused, or does not start.
+    pub fn load(
+        &mut self,
+        source: &HandlerSource,
+        pipeline: &config::Pipeline,
+    ) -> Result<LoadedHandler, StartError> {
+        let name = pipeline.name.clone();
+        let read;
+        let bytes = match source {
+            HandlerSource::File(path) => {
+                read = std::fs::read(path).map_err(|error| StartError::HandlerFile {
+                    pipeline: name.clone(),
+                    path: source.place(),
+                    reason: error.to_string(),
+                })?;
+                &read[..]
+            }
+            HandlerSource::Embedded { bytes, .. } => bytes,
+            HandlerSource::Native { name, handler } => {
+                let settings = Arc::new(settings(pipeline, name, &self.memory));
+                let code = Code::Native(handler.clone());
+                return Ok(LoadedHandler { name: (*name).to_owned(), code, settings });
+            }
+        };
+        let grants = Grants { log: pipeline.allow.log, config: pipeline.allow.config };
+        let module = Module::load(self.engine()?, bytes, grants).map_err(|reason| StartError::Module {
+            pipeline: name.clone(),
+            path: source.place(),
+            reason,
+        })?;
+        let settings = Arc::new(settings(pipeline, &source.name(), &self.memory));
+        try_start(&module, &settings).map_err(|reason| StartError::Trial {
+            pipeline: name,
+            path: source.place(),
+            reason,
+        })?;
+        Ok(LoadedHandler { name: source.name(), code: Code::Module(module), settings })
+    }
+
+    fn engine(&mut self) -> Result<&Engine, StartError> {
+        let engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => engine_for(self.config)?,
+        };
+        Ok(self.engine.insert(engine))
+    }
+}
+
 /// An engine with room for the instances of all pipelines.
-///
-/// # Errors
-/// If the machine cannot hold so many, or the cache cannot be used.
-pub fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
+fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     // Twice: those that are out, and those that workers keep warm. One more each for the trial.
     let instances = config.pipelines.iter().map(|pipeline| 2 * pipeline.max_instances + 1).sum();
     Ok(Engine::new(&EngineConfig {
@@ -69,43 +145,13 @@ pub fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     })?)
 }
 
-/// Loads the handler of one pipeline and starts an instance of it for trial.
-///
-/// # Errors
-/// If it cannot be read, is refused, or does not start.
-pub fn load(
-    engine: &Engine,
-    source: &HandlerSource,
-    pipeline: &config::Pipeline,
-    host_memory: &Arc<MemoryBudget>,
-) -> Result<LoadedHandler, StartError> {
-    let name = pipeline.name.clone();
-    let read;
-    let bytes = match source {
-        HandlerSource::File(path) => {
-            read = std::fs::read(path).map_err(|error| StartError::HandlerFile {
-                pipeline: name.clone(),
-                path: source.place(),
-                reason: error.to_string(),
-            })?;
-            &read[..]
-        }
-        HandlerSource::Embedded { bytes, .. } => bytes,
-    };
-    let grants = Grants { log: pipeline.allow.log, config: pipeline.allow.config };
-    let module = Module::load(engine, bytes, grants).map_err(|reason| StartError::Module {
-        pipeline: name.clone(),
-        path: source.place(),
-        reason,
-    })?;
-    let settings = Arc::new(settings(pipeline, &source.name(), host_memory));
-    let handler = LoadedHandler { name: source.name(), module, settings };
-    handler.try_start().map_err(|reason| StartError::Trial {
-        pipeline: name,
-        path: source.place(),
-        reason,
-    })?;
-    Ok(handler)
+fn try_start(module: &Module, settings: &Arc<InstanceSettings>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Failure::of(Outcome::HostError, error.to_string()))?;
+    let never = Arc::new(Cancel::new());
+    runtime.block_on(Instance::start(module, settings, &never)).map(drop)
 }
 
 /// What a file is, and whether it would be refused; under the limits that pipelines have by default.
@@ -117,17 +163,6 @@ pub fn inspect(bytes: &[u8]) -> Result<Report, StartError> {
     let pipeline = config::Pipeline { name: "inspect".to_owned(), ..config::Pipeline::default() };
     let memory = Arc::new(MemoryBudget::new(usize::MAX));
     Ok(crate::wasm::inspect(&engine, bytes, &Arc::new(settings(&pipeline, "inspect", &memory))))
-}
-
-impl LoadedHandler {
-    fn try_start(&self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|error| Failure::of(Outcome::HostError, error.to_string()))?;
-        let never = Arc::new(Cancel::new());
-        runtime.block_on(Instance::start(&self.module, &self.settings, &never)).map(drop)
-    }
 }
 
 fn settings(pipeline: &config::Pipeline, handler: &str, host_memory: &Arc<MemoryBudget>) -> InstanceSettings {

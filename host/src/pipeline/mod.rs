@@ -20,7 +20,7 @@ mod options;
 mod signals;
 
 pub use host::{Ended, Host, HostEvent};
-pub use load::{HandlerSource, LoadedHandler, engine_for, inspect, load};
+pub use load::{HandlerSource, LoadedHandler, Loader, inspect};
 pub use signals::forward_signals;
 
 /// Why the host did not start: the operator's to mend.

@@ -22,12 +22,27 @@ pub struct PipelineSnapshot {
     pub batch_bound: usize,
     /// Dead letters that were refused for good.
     pub dead_letter_failures: u64,
+    /// What came from the broker.
+    pub taken: Taken,
+    /// When the broker's acknowledgement of a commit last came in: microseconds since 1970.
+    pub last_commit_unix_us: Option<u64>,
     /// Why the broker cannot be used at the moment.
     pub trouble: Option<String>,
     /// The pipeline is being stopped.
     pub stopping: bool,
     /// The group gave this host its part, which may be no partition at all.
     pub joined: bool,
+}
+
+/// What came from the broker since the start; what comes twice counts twice.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Taken {
+    /// Records.
+    pub records: u64,
+    /// Lengths of their keys and values together.
+    pub bytes: u64,
+    /// When the first one came: microseconds since 1970.
+    pub first_unix_us: Option<u64>,
 }
 
 /// Records that wait in one shard.
@@ -131,6 +146,8 @@ pub fn of_machine(machine: &Machine, now: Time, ends: impl Fn(&TopicPartition) -
         outstanding: machine.outstanding(),
         batch_bound: machine.batch_bound(),
         dead_letter_failures: machine.dead_letter_failures(),
+        taken: Taken::default(),
+        last_commit_unix_us: None,
         trouble: None,
         stopping: machine.is_stopping(),
         joined: false,

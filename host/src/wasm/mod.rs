@@ -38,7 +38,9 @@ mod ticker;
 mod wasi;
 
 pub use anatomy::{Kind, Unreadable};
-pub use answer::{Answer, Output, OutputHeaders, OutputLimits, Outputs, RawAnswer, Wrong};
+pub use answer::{
+    Answer, FailureKind, Output, OutputHeaders, OutputLimits, Outputs, RawAnswer, RawFailure, Wrong, check,
+};
 pub use capability::{CONTRACT, Capability, Grants};
 pub use digest::{Digest, NoDigest};
 pub use engine::{Engine, EngineConfig, EngineError};

@@ -8,10 +8,12 @@
 //! | file | does |
 //! |---|---|
 //! | `mod.rs` | threads, queues, which worker gets what |
+//! | `code.rs` | what is called: a module, or what was compiled in |
 //! | `instances.rs` | warm instances of one worker |
 //! | `run.rs` | one piece of work: call, isolate what fails |
 //! | `settle.rs` | an answer: policy and publishing, in order |
 
+mod code;
 mod instances;
 mod run;
 mod settle;
@@ -32,8 +34,9 @@ use crate::inbox::Inbox;
 use crate::kafka::Event;
 use crate::kafka::publisher::{Origin, Publisher};
 use crate::telemetry::Executions;
-use crate::wasm::{InstanceSettings, Module};
+use crate::wasm::InstanceSettings;
 use crate::work::{Finished, Report, Work};
+pub use code::{Code, NativeHandler};
 use instances::Instances;
 
 /// What the workers need to know of a pipeline. Shared by all of them.
@@ -42,7 +45,7 @@ pub struct Callee {
     /// Tells its instances from those of other pipelines.
     pub id: usize,
     /// The handler.
-    pub module: Module,
+    pub code: Code,
     /// What its instances may take, and what they find around them.
     pub settings: Arc<InstanceSettings>,
     /// What follows a failure.

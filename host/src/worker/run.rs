@@ -9,13 +9,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::Callee;
 use super::instances::Instances;
 use super::settle::Settle;
+use super::{Callee, Code, NativeHandler};
 use crate::batch::Batch;
 use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
-use crate::wasm::{Answer, Budget, Instance};
+use crate::wasm::{Answer, Budget, Instance, Module, RawAnswer, check};
 use crate::work::{CallRecord, Ended, Report, Work};
 
 /// The search for a record at fault may take this long; what is left then runs in calls of its own.
@@ -94,24 +94,9 @@ async fn call(
     settle: &mut Settle<'_>,
 ) -> Result<Answer, Failure> {
     let execution = callee.executions.start();
-    let budget =
-        Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
-    let warm = instances.borrow_mut().take(callee.id);
-    let instance = match warm {
-        Some(instance) => Ok(instance),
-        None => Instance::start(&callee.module, &callee.settings, &work.cancel).await,
-    };
-    let (result, spent, fuel) = match instance {
-        Ok(instance) => {
-            let call = instance.call(&work.origin, batch, budget).await;
-            let result = call.result.and_then(|(instance, answer)| {
-                check_sizes(&answer, batch, callee)?;
-                instances.borrow_mut().keep(callee.id, instance, callee.warm);
-                Ok(answer)
-            });
-            (result, call.polled + call.waited, call.fuel)
-        }
-        Err(failure) => (Err(failure), Duration::ZERO, Fuel(0)),
+    let Called { result, spent, fuel } = match &callee.code {
+        Code::Module(module) => sandboxed(module, batch, work, callee, instances).await,
+        Code::Native(handler) => native(handler.as_ref(), batch, callee),
     };
     let ended = match &result {
         Ok(answer) if answer.failures().is_empty() => Ended::Complete,
@@ -123,6 +108,55 @@ async fn call(
     let records = u32::try_from(batch.len()).expect("a batch holds fewer than 2^32 records");
     settle.called(CallRecord { records, spent, fuel, ended });
     result
+}
+
+/// What came of a call, and what it took.
+struct Called {
+    result: Result<Answer, Failure>,
+    spent: Duration,
+    fuel: Fuel,
+}
+
+/// Calls a module, in a warm instance if there is one.
+async fn sandboxed(
+    module: &Module,
+    batch: &Batch,
+    work: &Work,
+    callee: &Callee,
+    instances: &Rc<RefCell<Instances>>,
+) -> Called {
+    let budget =
+        Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
+    let warm = instances.borrow_mut().take(callee.id);
+    let instance = match warm {
+        Some(instance) => Ok(instance),
+        None => Instance::start(module, &callee.settings, &work.cancel).await,
+    };
+    match instance {
+        Ok(instance) => {
+            let call = instance.call(&work.origin, batch, budget).await;
+            let result = call.result.and_then(|(instance, answer)| {
+                check_sizes(&answer, batch, callee)?;
+                instances.borrow_mut().keep(callee.id, instance, callee.warm);
+                Ok(answer)
+            });
+            Called { result, spent: call.polled + call.waited, fuel: call.fuel }
+        }
+        Err(failure) => Called { result: Err(failure), spent: Duration::ZERO, fuel: Fuel(0) },
+    }
+}
+
+/// Calls what was compiled in. Its answer passes the same checks.
+fn native(handler: &dyn NativeHandler, batch: &Batch, callee: &Callee) -> Called {
+    let since = Instant::now();
+    let mut raw = RawAnswer::default();
+    handler.handle(batch, &mut raw);
+    let result =
+        check(batch, raw, &callee.settings.limits.output).map_err(Failure::from).and_then(|answer| {
+            check_sizes(&answer, batch, callee)?;
+            Ok(answer)
+        });
+    Called { result, spent: since.elapsed(), fuel: Fuel(0) }
 }
 
 fn check_sizes(answer: &Answer, batch: &Batch, callee: &Callee) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 
 mod backpressure;
 mod bad_input;
+mod bench;
 mod crash;
 mod demo;
 mod failures;
