@@ -5,7 +5,7 @@ use sandmill::batch::Batch;
 use sandmill_guest::__private::Slot;
 use sandmill_guest::{Config, Failure, Handler, OutputRecord, Outputs, Record, StartError, raw};
 
-use crate::json::{field, field_or_null};
+use crate::json::{self, Sink};
 use crate::line::Line;
 
 /// One instance.
@@ -35,30 +35,22 @@ impl Handler for Parse {
         let line =
             Line::parse(value).map_err(|malformed| Failure::reject("malformed", malformed.to_string()))?;
         let mut output = out.record();
-        write(&line, &mut output);
+        json::write(&line, &mut output);
         output.emit();
         Ok(())
     }
 }
 
-/// As `examples-wasm/access-log` writes it.
-fn write(line: &Line<'_>, out: &mut OutputRecord<'_>) {
-    field(out, br#"{"client":"#, line.client);
-    field_or_null(out, br#","ident":"#, line.ident);
-    field_or_null(out, br#","user":"#, line.user);
-    out.extend_from_slice(br#","time":""#);
-    out.extend_from_slice(line.time.rfc3339().as_bytes());
-    out.push(b'"');
-    field_or_null(out, br#","method":"#, line.method);
-    field_or_null(out, br#","path":"#, line.path);
-    field_or_null(out, br#","protocol":"#, line.protocol);
-    out.extend_from_slice(br#","status":"#);
-    out.extend_from_slice(line.status_digits);
-    out.extend_from_slice(br#","bytes":"#);
-    out.extend_from_slice(line.bytes.unwrap_or(b"null"));
-    field_or_null(out, br#","referer":"#, line.referer);
-    field_or_null(out, br#","agent":"#, line.agent);
-    out.push(b'}');
+impl Sink for OutputRecord<'_> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
 }
 
 /// A batch as the host copies it into a guest.
