@@ -30,15 +30,13 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Adds an item, or changes the newest one where `merge` can take it up.
-    pub fn merge(&self, item: T, merge: impl FnOnce(&mut T, &T) -> bool) {
+    /// Adds all items, in one go, and leaves `items` empty with its memory.
+    pub fn append(&self, items: &mut Vec<T>) {
         let was_empty = {
-            let mut items = self.lock();
-            let merged = items.last_mut().is_some_and(|last| merge(last, &item));
-            if !merged {
-                items.push(item);
-            }
-            !merged && items.len() == 1
+            let mut held = self.lock();
+            let was_empty = held.is_empty() && !items.is_empty();
+            held.append(items);
+            was_empty
         };
         if was_empty {
             (self.wake)();
@@ -79,14 +77,11 @@ mod tests {
         });
         inbox.push(1);
         inbox.push(2);
-        inbox.merge(3, |last, new| {
-            *last += new;
-            true
-        });
-        inbox.merge(4, |_, _| false);
+        inbox.append(&mut vec![3, 4]);
+        inbox.append(&mut Vec::new());
         let mut items = Vec::new();
         inbox.take_all(&mut items);
-        assert_eq!(items, [1, 5, 4]);
+        assert_eq!(items, [1, 2, 3, 4]);
         assert_eq!(calls.load(Ordering::Relaxed), 1);
         inbox.push(9);
         assert_eq!(calls.load(Ordering::Relaxed), 2, "an emptied inbox wakes again");

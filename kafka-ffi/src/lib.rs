@@ -11,6 +11,7 @@
 //! | [`record`] | a record borrowed from the client's memory, nothing allocated | consumer thread |
 //! | [`commit`] | asynchronous commits whose acknowledgement arrives | consumer thread |
 //! | [`mod@committed`] | committed offsets with their metadata as bytes | a helper thread |
+//! | [`producer`] | records out without a look-up or a reference count each | any thread sends, one serves |
 //! | [`admin`] | ids of topics, end offsets of many partitions at once | a helper thread |
 //! | [`watermark`] | the watermarks that the client saw last | any thread |
 //! | [`embedded`] | a broker inside this process | any thread |
@@ -40,6 +41,7 @@ pub mod batch;
 pub mod commit;
 pub mod committed;
 pub mod embedded;
+pub mod producer;
 pub mod record;
 pub mod wake;
 pub mod watermark;
@@ -54,6 +56,7 @@ pub use commit::{CommitEntry, CommitReply, Commits, PartitionCommit};
 pub use committed::{Committed, committed};
 pub use embedded::EmbeddedCluster;
 pub use error::Error;
+pub use producer::{OutRecord, Producer};
 pub use rdkafka::error::RDKafkaErrorCode;
 pub use record::{Headers, Polled, RawRecord, TopicHandle};
 pub use wake::{Sleeper, Waker};

@@ -26,6 +26,7 @@ mod raw {
 
     unsafe extern "C" {
         pub fn rd_kafka_event_error(event: *mut c::rd_kafka_event_t) -> c_int;
+        pub fn rd_kafka_last_error() -> c_int;
         pub fn rd_kafka_error_code(error: *const c::rd_kafka_error_t) -> c_int;
         pub fn rd_kafka_committed(
             rk: *mut c::rd_kafka_t,
@@ -41,7 +42,7 @@ mod raw {
         ) -> c_int;
     }
 }
-pub(crate) use raw::{rd_kafka_committed, rd_kafka_metadata};
+pub(crate) use raw::{rd_kafka_committed, rd_kafka_last_error, rd_kafka_metadata};
 
 /// Turns a code into the enum; `Unknown` stands for what this version of the client does not know.
 pub(crate) fn code(number: c_int) -> RDKafkaErrorCode {
@@ -97,6 +98,13 @@ unsafe impl<C: ConsumerContext> KeepsClient for Arc<BaseConsumer<C>> {
     }
 }
 
+// SAFETY: a `Client` owns the native client until it is dropped, and the `Arc` keeps it.
+unsafe impl<C: ClientContext> KeepsClient for Arc<Client<C>> {
+    fn client(&self) -> *mut c::rd_kafka_t {
+        self.native_ptr()
+    }
+}
+
 // SAFETY: a `Client` owns the native client until it is dropped, which the borrow rules out.
 unsafe impl<C: ClientContext> KeepsClient for &Client<C> {
     fn client(&self) -> *mut c::rd_kafka_t {
@@ -129,6 +137,13 @@ impl<K: KeepsClient> Queue<K> {
         // SAFETY: `keeps` holds the client alive; the result is null or a handle of our own on a queue
         // that the client keeps.
         Self::own(unsafe { c::rd_kafka_queue_get_consumer(keeps.client()) }, keeps)
+    }
+
+    /// The client's main queue: acknowledgements, logs and errors of a producer.
+    pub(crate) fn main(keeps: K) -> Option<Self> {
+        // SAFETY: `keeps` holds the client alive; the result is null or a handle of our own on a queue
+        // that the client keeps.
+        Self::own(unsafe { c::rd_kafka_queue_get_main(keeps.client()) }, keeps)
     }
 
     /// The queue of one partition. Marks the partition as wanted, so ask only for partitions that are

@@ -61,23 +61,29 @@ impl Segment {
 #[derive(Debug, Default)]
 pub struct Pool {
     free: Vec<Batch>,
+    /// What they hold in all.
+    bytes: usize,
 }
 
-/// Batches kept, at most: what is out at once with many workers, and some more.
-const POOLED_BATCHES: usize = 256;
-/// A batch that grew beyond this in bytes is given back to the system instead.
-const POOLED_BYTES: usize = 1 << 20;
+/// Batches kept, at most: one for each call of a handler that waits, and some more.
+const POOLED_BATCHES: usize = 4_096;
+/// Bytes that kept batches hold in all, at most.
+const POOLED_BYTES: usize = 16 << 20;
 
 impl Pool {
     /// An empty batch.
     pub fn take(&mut self) -> Batch {
-        self.free.pop().unwrap_or_default()
+        let batch = self.free.pop().unwrap_or_default();
+        self.bytes -= batch.capacity();
+        batch
     }
 
-    /// Takes a batch back.
+    /// Takes a batch back; one too many goes back to the system instead.
     pub fn give(&mut self, mut batch: Batch) {
-        if self.free.len() < POOLED_BATCHES && batch.capacity() <= POOLED_BYTES {
+        let bytes = self.bytes + batch.capacity();
+        if self.free.len() < POOLED_BATCHES && bytes <= POOLED_BYTES {
             batch.clear();
+            self.bytes = bytes;
             self.free.push(batch);
         }
     }

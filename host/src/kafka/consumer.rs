@@ -222,6 +222,9 @@ impl Consumer {
                 break stopped;
             }
             if !busy {
+                if self.machine.waits_for_acknowledgements_only() {
+                    self.publisher.hurry();
+                }
                 let now = self.now();
                 let due = self.machine.next_due().map_or(LONGEST_SLEEP, |due| due.since(now));
                 self.sleep.sleeper.wait(due.min(LONGEST_SLEEP));

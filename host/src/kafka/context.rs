@@ -121,6 +121,11 @@ pub(super) fn is_denial(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// The code of an error; `Unknown` where it has none.
+pub(super) fn code(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
+}
+
 /// The client's own log lines, at the levels of ours.
 pub(super) fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

@@ -1,8 +1,7 @@
 //! What a dead letter looks like: the original record, with headers that say where it comes from and why.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
-
-use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::batch::{Record, TopicPartition};
 use crate::outcome::Failure;
@@ -27,39 +26,40 @@ pub(super) enum Detail {
     Place,
 }
 
-/// The original headers, unchanged and first, then ours.
-pub(super) fn headers(
-    record: &Record<'_>,
-    at: &TopicPartition,
-    failure: &Failure,
-    attempts: u32,
-    origin: &Origin,
-    detail: Detail,
-) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new();
-    for (name, value) in record.headers.iter() {
-        headers = add(headers, name, value);
-    }
-    let text =
-        |headers: OwnedHeaders, key: &str, value: &str| headers.insert(Header { key, value: Some(value) });
-    headers = text(headers, "sandmill-origin-topic", &at.topic);
-    headers = text(headers, "sandmill-origin-partition", &at.partition.to_string());
-    headers = text(headers, "sandmill-origin-offset", &record.offset.0.to_string());
-    headers = text(headers, "sandmill-error-type", failure.outcome.as_str());
-    if detail == Detail::Place {
-        return headers;
-    }
-    headers = text(headers, "sandmill-group", &origin.group);
-    headers = text(headers, "sandmill-attempts", &attempts.to_string());
-    headers = text(headers, "sandmill-error-code", &failure.code);
-    headers = text(headers, "sandmill-error-message", &failure.message);
-    headers = text(headers, "sandmill-handler", &origin.handler);
-    headers = text(headers, "sandmill-module-digest", &origin.module_digest);
-    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    text(headers, "sandmill-failed-at", &now)
-}
+/// Name and value of each header of a dead letter.
+pub(super) type Headers<'a> = Vec<(&'a [u8], Option<Cow<'a, [u8]>>)>;
 
-/// Adds one header. The client takes names as text only, so bytes that are not are replaced.
-pub(super) fn add(headers: OwnedHeaders, name: &[u8], value: Option<&[u8]>) -> OwnedHeaders {
-    headers.insert(Header { key: &String::from_utf8_lossy(name), value })
+/// The original headers, unchanged and first, then ours.
+pub(super) fn headers<'a>(
+    record: &Record<'a>,
+    at: &'a TopicPartition,
+    failure: &'a Failure,
+    attempts: u32,
+    origin: &'a Origin,
+    detail: Detail,
+) -> Headers<'a> {
+    let mut headers: Headers<'a> =
+        record.headers.iter().map(|(name, value)| (name, value.map(Cow::Borrowed))).collect();
+    let mut text = |name: &'static str, value: Cow<'a, str>| {
+        let value = match value {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        headers.push((name.as_bytes(), Some(value)));
+    };
+    text("sandmill-origin-topic", (&*at.topic).into());
+    text("sandmill-origin-partition", at.partition.to_string().into());
+    text("sandmill-origin-offset", record.offset.0.to_string().into());
+    text("sandmill-error-type", failure.outcome.as_str().into());
+    if detail == Detail::Full {
+        text("sandmill-group", origin.group.as_str().into());
+        text("sandmill-attempts", attempts.to_string().into());
+        text("sandmill-error-code", (&*failure.code).into());
+        text("sandmill-error-message", (&*failure.message).into());
+        text("sandmill-handler", origin.handler.as_str().into());
+        text("sandmill-module-digest", origin.module_digest.as_str().into());
+        let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        text("sandmill-failed-at", now.into());
+    }
+    headers
 }

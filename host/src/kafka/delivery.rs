@@ -1,8 +1,9 @@
 //! Acknowledgements: from the producer's delivery reports to the consumer thread.
 //!
-//! One delivery thread a pipeline polls the producer. Each report carries, in the client's opaque pointer,
-//! the ticket and the record it belongs to; runs of one ticket are merged before they cross over, so the
-//! consumer thread sees a few counts, not every report.
+//! One delivery thread a pipeline serves the producer. Each acknowledgement carries, in the client's opaque
+//! pointer, the ticket and the record it belongs to. Those of one ticket that follow each other become one
+//! count, and all that came at once cross over together: the consumer thread sees a few counts, not every
+//! acknowledgement, and no lock is taken for each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use sandmill_kafka_ffi::Producer;
 use tokio::sync::Notify;
 
 use super::context::{Complaints, log_client};
@@ -107,15 +107,9 @@ impl Deliveries {
     }
 }
 
-/// The producer's callbacks.
-#[derive(Debug)]
-pub struct Context(pub(super) Arc<Deliveries>, Complaints);
-
-impl Context {
-    pub(super) fn new(deliveries: Arc<Deliveries>) -> Self {
-        Context(deliveries, Complaints::default())
-    }
-}
+/// What the producer's client calls back.
+#[derive(Debug, Default)]
+pub struct Context(Complaints);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -123,61 +117,84 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.1.log(&error, reason);
+        self.0.log(&error, reason);
     }
 }
 
-impl ProducerContext for Context {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let tag = Tag::from_opaque(opaque);
-        let delivery = match result {
-            Ok(_) => Delivery::Acknowledged { ticket: tag.ticket, count: 1 },
-            // The producer is being dropped: nobody waits for these any more.
-            Err((error, _))
-                if matches!(code(error), RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) =>
-            {
-                return;
-            }
-            Err((error, _)) if code(error) == RDKafkaErrorCode::Fatal => Delivery::Fatal(error.to_string()),
-            Err((error, _)) => Delivery::Refused { tag, reason: code(error).to_string() },
-        };
-        self.0.inbox.merge(delivery, |last, new| match (last, new) {
-            (
-                Delivery::Acknowledged { ticket, count },
-                Delivery::Acknowledged { ticket: same, count: more },
-            ) if ticket == same => {
-                *count += more;
-                true
-            }
-            _ => false,
-        });
-        self.0.room.notify_waiters();
-    }
-}
-
-pub(super) fn code(error: &KafkaError) -> RDKafkaErrorCode {
-    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
-}
-
-/// How long one poll of the producer waits.
+/// How long the delivery thread waits for the next acknowledgement before it looks whether it should end.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The delivery thread: polls the producer until it is told to stop.
-pub(super) fn run(producer: &BaseProducer<Context>, deliveries: &Deliveries) {
+/// The delivery thread: serves the producer until it is told to stop.
+pub(super) fn run(producer: &Producer<Context>, deliveries: &Deliveries) {
+    let mut collected = Vec::new();
     while !deliveries.stop.load(Ordering::Acquire) {
-        producer.poll(POLL);
-        if let Some((code, reason)) = producer.client().fatal_error() {
+        producer.serve(POLL, |opaque, outcome| {
+            collect(&mut collected, Tag::from_opaque(opaque), outcome);
+        });
+        if !collected.is_empty() {
+            deliveries.inbox.append(&mut collected);
+            deliveries.room.notify_waiters();
+        }
+        if let Some((code, reason)) = producer.fatal_error() {
             deliveries.inbox.push(Delivery::Fatal(format!("{code}: {reason}")));
             return;
         }
     }
 }
 
+/// Adds one acknowledgement, or counts it with the one before where that is of the same ticket.
+fn collect(collected: &mut Vec<Delivery>, tag: Tag, outcome: Result<(), RDKafkaErrorCode>) {
+    use RDKafkaErrorCode as Code;
+    let delivery = match outcome {
+        Ok(()) => {
+            if let Some(Delivery::Acknowledged { ticket, count }) = collected.last_mut()
+                && *ticket == tag.ticket
+            {
+                *count += 1;
+                return;
+            }
+            Delivery::Acknowledged { ticket: tag.ticket, count: 1 }
+        }
+        // The producer is being dropped: nobody waits for these any more.
+        Err(Code::PurgeQueue | Code::PurgeInflight) => return,
+        Err(code @ Code::Fatal) => Delivery::Fatal(code.to_string()),
+        Err(code) => Delivery::Refused { tag, reason: code.to_string() },
+    };
+    collected.push(delivery);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn acknowledgements_of_one_ticket_become_a_count_and_none_is_lost() {
+        let tag = |index, input| Tag { ticket: Ticket { index, serial: 7 }, input, dead_letter: false };
+        let mut collected = Vec::new();
+        let refused = Err(RDKafkaErrorCode::MessageSizeTooLarge);
+        let purged = Err(RDKafkaErrorCode::PurgeQueue);
+        for (tag, outcome) in [
+            (tag(1, 0), Ok(())),
+            (tag(1, 1), Ok(())),
+            (tag(1, 2), purged),
+            (tag(2, 0), Ok(())),
+            (tag(2, 1), refused),
+            (tag(2, 2), Ok(())),
+        ] {
+            collect(&mut collected, tag, outcome);
+        }
+        let acknowledged = |index, count| Delivery::Acknowledged { ticket: tag(index, 0).ticket, count };
+        let reason = RDKafkaErrorCode::MessageSizeTooLarge.to_string();
+        assert_eq!(
+            collected,
+            [
+                acknowledged(1, 2),
+                acknowledged(2, 1),
+                Delivery::Refused { tag: tag(2, 1), reason },
+                acknowledged(2, 1),
+            ]
+        );
+    }
 
     #[test]
     fn a_tag_survives_the_client() {

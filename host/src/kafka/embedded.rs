@@ -69,7 +69,7 @@ pub fn feed<'r>(
     for (key, value) in records {
         let mut record = BaseRecord::to(topic).key(key).payload(value);
         while let Err((error, back)) = producer.send(record) {
-            if super::delivery::code(&error) != rdkafka::error::RDKafkaErrorCode::QueueFull {
+            if super::context::code(&error) != rdkafka::error::RDKafkaErrorCode::QueueFull {
                 return Err(failed(&error));
             }
             producer.poll(Duration::from_millis(10));

@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::Offset as ClientOffset;
 use sandmill_kafka_ffi::{Polled, RawRecord};
 
 use super::consumer::{Consumer, OnOffsetLost};
-use super::delivery::code;
+use super::context::code;
 use crate::batch::{Headers, Record, TopicPartition};
 use crate::ids::Offset;
 use crate::machine::{Machine, Slot};

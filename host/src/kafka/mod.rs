@@ -9,6 +9,7 @@
 //! | `lookup.rs` | questions that wait for the broker: committed offsets, ends of partitions | lookup, one a pipeline |
 //! | `publisher.rs` | outputs and dead letters into the producer | workers, consumer |
 //! | `delivery.rs` | acknowledgements out of the producer | delivery, one a pipeline |
+//! | `haste.rs` | outputs linger only while more are coming | haste, one a pipeline |
 //! | `dead_letter.rs` | what a dead letter looks like | workers, consumer |
 //! | `properties.rs` | the client's configuration | start |
 //! | `preflight.rs` | whether broker, topics and permissions are there | start |
@@ -19,6 +20,7 @@ mod context;
 mod dead_letter;
 mod delivery;
 pub mod embedded;
+mod haste;
 mod intake;
 mod lookup;
 pub mod preflight;

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::context::{Context, is_denial};
-use super::delivery::code;
+use super::context::{Context, code, is_denial};
 use super::{Error, properties};
 
 /// What a pipeline needs of the broker.

@@ -33,7 +33,8 @@ const CONSUMER_FORCED: &[(&str, &str)] = &[
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     // The partitions that Java clients choose.
     ("partitioner", "murmur2_random"),
-    ("linger.ms", "5"),
+    // While more are coming only: see `haste`.
+    ("linger.ms", "20"),
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "65536"),
     ("message.max.bytes", "8388608"),
@@ -111,6 +112,11 @@ pub fn producer(user: &BTreeMap<String, String>) -> ClientConfig {
     config
 }
 
+/// True unless the user decided how long outputs linger.
+pub fn lingers_by_default(user: &BTreeMap<String, String>) -> bool {
+    !user.contains_key("linger.ms")
+}
+
 fn set(config: &mut ClientConfig, properties: &[(&str, &str)]) {
     for (key, value) in properties {
         config.set(*key, *value);
@@ -161,6 +167,12 @@ mod tests {
         assert_eq!(producer.get("linger.ms"), Some("50"));
         assert_eq!(producer.get("acks"), Some("all"));
         assert_eq!(producer.get("fetch.wait.max.ms"), None, "a consumer's property");
+    }
+
+    #[test]
+    fn a_user_who_says_how_long_outputs_linger_is_obeyed() {
+        assert!(lingers_by_default(&user(&[("compression.type", "lz4")])));
+        assert!(!lingers_by_default(&user(&[("linger.ms", "20")])));
     }
 
     #[test]

@@ -10,13 +10,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::error::RDKafkaErrorCode;
+use sandmill_kafka_ffi::{OutRecord, Producer};
 
 use super::Error;
 use super::dead_letter::{self, Detail};
-use super::delivery::{self, Context, Deliveries, code};
+use super::delivery::{self, Context, Deliveries};
+use super::haste::Haste;
 use super::properties;
 use crate::batch::{Record, TopicPartition};
 use crate::cancel::Cancel;
@@ -35,14 +35,16 @@ pub enum NotTaken {
     Refused(String),
 }
 
-/// The producer of a pipeline and its delivery thread.
+/// The producer of a pipeline and its threads.
 pub struct Publisher {
-    producer: Arc<BaseProducer<Context>>,
+    producer: Arc<Producer<Context>>,
     deliveries: Arc<Deliveries>,
-    outputs: Vec<String>,
-    dead_letters: Option<String>,
+    outputs: usize,
+    /// Index of the dead-letter topic among the producer's topics.
+    dead_letters: Option<usize>,
     max_bytes: usize,
     delivery: Option<JoinHandle<()>>,
+    haste: Option<Haste>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -59,35 +61,60 @@ const OVERHEAD: usize = 96;
 const OVERHEAD_OF_HEADER: usize = 10;
 
 impl Publisher {
-    /// Starts the producer and its delivery thread.
+    /// Starts the producer and its threads.
     ///
     /// # Errors
     /// If the client refuses its configuration.
     pub fn start(
         user: &BTreeMap<String, String>,
-        outputs: Vec<String>,
-        dead_letters: Option<String>,
+        outputs: &[String],
+        dead_letters: Option<&str>,
         deliveries: Arc<Deliveries>,
     ) -> Result<Publisher, Error> {
         let config: ClientConfig = properties::producer(user);
         let native = config.create_native_config().map_err(|error| Error::Properties(error.to_string()))?;
         let max_bytes =
             native.get("message.max.bytes").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
-        let producer: BaseProducer<Context> = config
-            .create_with_context(Context::new(deliveries.clone()))
-            .map_err(|error: KafkaError| Error::Client(error.to_string()))?;
+        let topics: Vec<&str> = outputs.iter().map(String::as_str).chain(dead_letters).collect();
+        let producer = Producer::new(&config, Context::default(), &topics).map_err(|error| {
+            match std::error::Error::source(&error) {
+                Some(reason) => Error::Client(format!("{error}: {reason}")),
+                None => Error::Client(error.to_string()),
+            }
+        })?;
         let producer = Arc::new(producer);
         let (theirs, reports) = (producer.clone(), deliveries.clone());
         let delivery = std::thread::Builder::new()
             .name("delivery".into())
             .spawn(move || delivery::run(&theirs, &reports))
             .map_err(|error| Error::Client(format!("no delivery thread: {error}")))?;
-        Ok(Publisher { producer, deliveries, outputs, dead_letters, max_bytes, delivery: Some(delivery) })
+        let mut publisher = Publisher {
+            producer,
+            deliveries,
+            outputs: outputs.len(),
+            dead_letters: dead_letters.map(|_| outputs.len()),
+            max_bytes,
+            delivery: Some(delivery),
+            haste: None,
+        };
+        if properties::lingers_by_default(user) {
+            let haste = Haste::start(publisher.producer.clone());
+            publisher.haste = Some(haste.map_err(|error| Error::Client(format!("no thread: {error}")))?);
+        }
+        Ok(publisher)
     }
 
     /// Number of output topics.
     pub fn outputs(&self) -> usize {
-        self.outputs.len()
+        self.outputs
+    }
+
+    /// Sends what lingers in the producer's queue at once: nothing more is coming that could join it.
+    /// Does nothing where the user decided how long outputs linger.
+    pub fn hurry(&self) {
+        if let Some(haste) = &self.haste {
+            haste.call();
+        }
     }
 
     /// True if the producer would refuse this record for its size.
@@ -95,6 +122,13 @@ impl Publisher {
         let headers: usize =
             output.headers.iter().map(|(name, value)| OVERHEAD_OF_HEADER + name.len() + len(value)).sum();
         OVERHEAD + len(output.key) + len(output.value) + headers > self.max_bytes
+    }
+
+    /// True if no output of an answer of so many bytes (by `Answer::bytes`) can be too large: the usual
+    /// answer need not be looked through.
+    pub fn takes_any_part_of(&self, bytes: usize) -> bool {
+        // Twice, because a header is taken for a little larger here than it weighs there.
+        bytes.saturating_mul(2).saturating_add(OVERHEAD) <= self.max_bytes
     }
 
     /// Bytes of the largest record that the producer takes.
@@ -107,9 +141,22 @@ impl Publisher {
     /// # Errors
     /// See [`NotTaken`].
     pub async fn publish(&self, tag: Tag, output: &Output<'_>, cancel: &Cancel) -> Result<(), NotTaken> {
-        let place = Place { topic: &self.outputs[output.destination], partition: output.partition };
-        let body = Body { key: output.key, value: output.value, timestamp: output.timestamp };
-        self.wait_for_room(cancel, || self.send(place, tag, body, owned(output.headers.iter()))).await
+        let record = OutRecord {
+            topic: output.destination,
+            partition: output.partition,
+            key: output.key,
+            value: output.value,
+            timestamp_ms: (output.timestamp >= 0).then_some(output.timestamp),
+            opaque: tag.to_opaque(),
+        };
+        // The usual case makes no future that waits.
+        match self.producer.send(&record, output.headers.iter()) {
+            Ok(()) => Ok(()),
+            Err(RDKafkaErrorCode::QueueFull) => {
+                self.wait_for_room(cancel, || self.producer.send(&record, output.headers.iter())).await
+            }
+            Err(code) => Err(NotTaken::Refused(code.to_string())),
+        }
     }
 
     /// Publishes a dead letter. Returns once it stands in the producer's queue; waits while that is full.
@@ -138,33 +185,24 @@ impl Publisher {
     }
 
     fn send_dead_letter(&self, tag: Tag, letter: &DeadLetter<'_>) -> Result<(), RDKafkaErrorCode> {
-        let topic =
-            self.dead_letters.as_deref().expect("the policy names a dead-letter topic, or does not get here");
+        let topic = self.dead_letters.expect("the policy names a dead-letter topic, or does not get here");
         let DeadLetter { record, at, failure, attempts, origin } = *letter;
-        let place = Place { topic, partition: None };
-        let body = Body { key: record.key, value: record.value, timestamp: record.timestamp };
-        let headers = |detail| Some(dead_letter::headers(record, at, failure, attempts, origin, detail));
-        match self.send(place, tag, body, headers(Detail::Full)) {
-            Err(RDKafkaErrorCode::MessageSizeTooLarge) => self.send(place, tag, body, headers(Detail::Place)),
+        let out = OutRecord {
+            topic,
+            partition: None,
+            key: record.key,
+            value: record.value,
+            timestamp_ms: (record.timestamp >= 0).then_some(record.timestamp),
+            opaque: tag.to_opaque(),
+        };
+        let send = |detail| {
+            let headers = dead_letter::headers(record, at, failure, attempts, origin, detail);
+            self.producer.send(&out, headers.iter().map(|(name, value)| (*name, value.as_deref())))
+        };
+        match send(Detail::Full) {
+            Err(RDKafkaErrorCode::MessageSizeTooLarge) => send(Detail::Place),
             sent => sent,
         }
-    }
-
-    fn send(
-        &self,
-        place: Place<'_>,
-        tag: Tag,
-        body: Body<'_>,
-        headers: Option<OwnedHeaders>,
-    ) -> Result<(), RDKafkaErrorCode> {
-        let mut record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(place.topic, tag.to_opaque());
-        record.partition = place.partition;
-        record.key = body.key;
-        record.payload = body.value;
-        record.timestamp = (body.timestamp >= 0).then_some(body.timestamp);
-        record.headers = headers;
-        self.producer.send(record).map_err(|(error, _)| code(&error))
     }
 
     async fn wait_for_room(
@@ -187,16 +225,17 @@ impl Publisher {
         }
     }
 
-    /// Sends what lingers in the producer's queue, for at most `timeout`.
+    /// Sends what lingers in the producer's queue and waits for the acknowledgements, at most `timeout`.
     pub fn flush(&self, timeout: Duration) {
-        if let Err(error) = self.producer.flush(timeout) {
-            tracing::warn!(%error, "outputs of interrupted calls were not acknowledged in time");
+        if !self.producer.flush(timeout) {
+            tracing::warn!("outputs of interrupted calls were not acknowledged in time");
         }
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
+        self.haste = None;
         self.deliveries.stop();
         if let Some(thread) = self.delivery.take()
             && thread.join().is_err()
@@ -219,31 +258,6 @@ pub struct DeadLetter<'a> {
     pub attempts: u32,
     /// What all dead letters of the pipeline have in common.
     pub origin: &'a Origin,
-}
-
-/// Where a record goes.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    topic: &'a str,
-    /// `None`: the partitioner decides.
-    partition: Option<i32>,
-}
-
-/// What it says, headers aside.
-#[derive(Clone, Copy)]
-struct Body<'a> {
-    key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
-    /// -1: when it is published.
-    timestamp: i64,
-}
-
-fn owned<'a>(headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Option<OwnedHeaders> {
-    let mut owned: Option<OwnedHeaders> = None;
-    for (name, value) in headers {
-        owned = Some(dead_letter::add(owned.unwrap_or_default(), name, value));
-    }
-    owned
 }
 
 fn len(bytes: Option<&[u8]>) -> usize {

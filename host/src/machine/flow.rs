@@ -40,6 +40,13 @@ impl Machine {
         self.partitions.iter().all(|(_, p)| p.paused || p.over_since.is_none())
     }
 
+    /// True if outputs wait for their acknowledgement and nothing waits for a worker: no more outputs are
+    /// coming that could be sent together with them.
+    pub fn waits_for_acknowledgements_only(&self) -> bool {
+        let nothing_waits = self.ready_lanes.is_empty() && self.ready_keys.is_empty();
+        nothing_waits && self.tickets.len() > self.lanes_out + self.keys_out
+    }
+
     /// How many records to take at once, of any partitions: as many as the fullest of them has room for.
     pub fn room(&self) -> usize {
         let share = self.share().records;

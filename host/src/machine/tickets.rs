@@ -52,7 +52,10 @@ pub(super) struct Tickets {
 }
 
 /// Vectors kept, at most.
-const SPARE: usize = 256;
+const SPARE: usize = 4_096;
+/// Offsets for which a kept vector has room, at most: so many vectors of the largest batches would hold
+/// gigabytes.
+const SPARE_ROOM: usize = 1_024;
 
 impl Tickets {
     /// Enters work that is about to be dispatched.
@@ -97,7 +100,7 @@ impl Tickets {
 
     /// Takes back the memory of an ended ticket.
     pub fn recycle(&mut self, mut offsets: Vec<Offset>) {
-        if self.spare.len() < SPARE {
+        if self.spare.len() < SPARE && offsets.capacity() <= SPARE_ROOM {
             offsets.clear();
             self.spare.push(offsets);
         }

@@ -102,8 +102,8 @@ impl Host {
             pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let publisher = Publisher::start(
             &properties,
-            pipeline.outputs.clone(),
-            pipeline.on_failure.dead_letter_topic.clone(),
+            &pipeline.outputs,
+            pipeline.on_failure.dead_letter_topic.as_deref(),
             deliveries.clone(),
         );
         let publisher = Arc::new(publisher.map_err(refused)?);

@@ -7,3 +7,4 @@ mod closing;
 mod commits;
 mod consuming;
 mod harness;
+mod producing;

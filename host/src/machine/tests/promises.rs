@@ -115,6 +115,30 @@ fn a_record_is_complete_only_when_its_outputs_are_acknowledged() {
 }
 
 #[test]
+fn outputs_need_not_linger_once_nothing_waits_for_a_worker() {
+    let mut machine = Machine::new(Options { lanes: 1, shards: 64, ..options() });
+    let slot = assign(&mut machine, 0);
+    for offset in 0..20 {
+        admit(&mut machine, slot, offset, &format!("key-{offset}"));
+    }
+    assert!(!machine.waits_for_acknowledgements_only(), "there are no outputs");
+    let mut tickets = Vec::new();
+    while let Some(work) = turn(&mut machine, at(1)).0.pop() {
+        tickets.push(work.ticket);
+        finish(&mut machine, work, Report { published: 1, ..Report::default() }, at(1));
+        let more =
+            machine.partitions(at(1)).next().is_some() && machine.queue_depths().any(|(_, _, n)| n > 0);
+        assert_eq!(machine.waits_for_acknowledgements_only(), !more);
+    }
+    assert!(tickets.len() > 1, "the keys lie in several shards");
+    for ticket in tickets {
+        assert!(machine.waits_for_acknowledgements_only());
+        machine.acknowledged(ticket, 1, at(2));
+    }
+    assert!(!machine.waits_for_acknowledgements_only(), "all is acknowledged");
+}
+
+#[test]
 fn an_acknowledgement_may_come_before_the_report() {
     let mut machine = Machine::new(options());
     let slot = assign(&mut machine, 0);

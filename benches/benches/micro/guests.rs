@@ -1,0 +1,30 @@
+//! Handlers compiled to Wasm.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+/// The component of this name; `None`, with a word on what to do, if it was not built.
+pub fn read(name: &str) -> Option<Vec<u8>> {
+    let path = folder().join("wasm32-wasip2/release").join(name).with_extension("wasm");
+    match fs::read(&path) {
+        Ok(module) => Some(module),
+        Err(error) => {
+            eprintln!(
+                "left out: the handler {} cannot be read ({error}); `cargo xtask guests` builds it, and \
+                 SANDMILL_GUESTS names the folder if it lies elsewhere",
+                path.display()
+            );
+            None
+        }
+    }
+}
+
+/// Where `cargo xtask guests` puts them: beside the profile that this program was built in.
+fn folder() -> PathBuf {
+    if let Some(named) = env::var_os("SANDMILL_GUESTS") {
+        return named.into();
+    }
+    let program = env::current_exe().unwrap_or_default();
+    // TARGET/PROFILE/deps/micro-HASH
+    program.ancestors().nth(3).map(PathBuf::from).unwrap_or_default().join("guests")
+}
