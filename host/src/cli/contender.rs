@@ -107,14 +107,14 @@ impl Contender {
         }
         let started = Started::start(&config, Some(&source(&asked)))?;
         let entry = started.registry.pipelines().remove(0);
-        let result = watch(&started, &entry, &asked, &mut reporter);
-        if let Ok(snapshot) = &result {
-            reporter.done(done(&entry, snapshot));
-        }
+        let snapshot = match watch(&started, &entry, &asked, &mut reporter) {
+            Ok(snapshot) => snapshot,
+            // Dropped, it stops what still runs.
+            Err(error) => return Err(Failure::pipeline(error)),
+        };
+        reporter.done(done(&entry, &snapshot));
         started.stop();
-        let ended = started.wait();
-        result.map_err(Failure::pipeline)?;
-        ended
+        started.wait()
     }
 
     fn asked(self) -> Asked {

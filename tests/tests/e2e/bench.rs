@@ -202,15 +202,19 @@ fn a_handler_that_fails_ends_the_run_with_its_reason() {
         "wasm",
         "--set",
         "pipeline.on_failure.retries=0",
+        "--set",
+        "pipeline.config.when=always",
     ];
+    let begun = Instant::now();
     let ended = bench(&home, &arguments);
+    assert!(begun.elapsed() < Duration::from_secs(30), "it waited for a stall");
     assert_eq!(ended.code, 1, "{}", ended.stderr);
     assert!(
         ended.stderr.contains("wasm ended with exit status: 1 after 0 of 10 records"),
         "{}",
         ended.stderr
     );
-    assert!(ended.stderr.contains("trap"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("halted at") && ended.stderr.contains("trap"), "{}", ended.stderr);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The brokers as whoever measures needs them: topics made and removed, ends, commits.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -101,31 +101,25 @@ impl Cluster {
         self.await_leaders(name, partitions)
     }
 
+    /// A new topic has leaders a moment later, and these know of it another moment later.
     #[expect(
         clippy::disallowed_methods,
         reason = "between two looks: a broker does not tell when it is ready"
     )]
     fn await_leaders(&self, name: &str, partitions: i32) -> Result<(), Error> {
-        let until = std::time::Instant::now() + LEADERS;
+        let until = Instant::now() + LEADERS;
         loop {
-            let led = self.leaders(name).unwrap_or(0);
-            if led == partitions {
-                return Ok(());
-            }
-            if std::time::Instant::now() > until {
-                let problem =
-                    format!("after {LEADERS:?} only {led} of {partitions} partitions have a leader");
+            let problem = match self.watermarks(name) {
+                Ok(marks) if marks.len() == usize::try_from(partitions).unwrap_or(0) => return Ok(()),
+                Ok(marks) => format!("{} of {partitions} partitions are there", marks.len()),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() > until {
+                let problem = format!("it is not ready {LEADERS:?} after it was created: {problem}");
                 return Err(Error::Topic { topic: name.to_owned(), problem });
             }
             std::thread::sleep(LOOK);
         }
-    }
-
-    /// How many partitions of a topic have a leader.
-    fn leaders(&self, name: &str) -> Option<i32> {
-        let metadata = self.client.fetch_metadata(Some(name), REQUEST).ok()?;
-        let led = metadata.topics().first()?.partitions().iter().filter(|part| part.leader() >= 0).count();
-        i32::try_from(led).ok()
     }
 
     /// Deletes a topic. It is gone a moment later.

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::result::{BenchResult, Shown};
-use crate::bench::{ClockEnd, Spread};
+use crate::bench::{ClockEnd, Level, Spread};
 
 /// A wait below this part of a run says nothing.
 const NOTABLE: f64 = 0.02;
@@ -73,7 +73,7 @@ fn conditions(result: &BenchResult) -> String {
     let wait = result.levels.iter().filter_map(last_tick).reduce(f64::max);
     if let Some(wait) = wait.filter(|wait| *wait >= NOTABLE) {
         text.push_str(&format!(
-            "\nUp to {:.0} % of a run was the wait for its last commit: more records make it less.",
+            "\nUp to {:.0} % of a run of the host was the wait for its last commit: more records make it less.",
             wait * 100.0
         ));
     }
@@ -94,8 +94,10 @@ fn conditions(result: &BenchResult) -> String {
     text
 }
 
-/// Which part of the clock may have gone by after the records were complete, at worst.
+/// Which part of a host's clock may have gone by after the records were complete, at worst. Other levels
+/// commit once they are through.
 fn last_tick(level: &Shown) -> Option<f64> {
+    Level::named(&level.series.name).filter(|level| level.is_host())?;
     let runs = level.series.repetitions.iter();
     let shares = runs.filter_map(|run| Some(run.details.get("last_tick_seconds")?.as_f64()? / run.seconds));
     shares.reduce(f64::max).map(|share| share.min(1.0))
