@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -263,6 +263,26 @@ impl Host {
         let (code, text) = self.get("/api/v1/status").unwrap_or_else(|| panic!("no status\n{}", self.tail()));
         assert_eq!(code, 200, "{text}");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("the status is no JSON ({error}): {text}"))
+    }
+
+    /// Waits until metrics and status show what was so when this was called. A host that does not listen has
+    /// neither.
+    ///
+    /// # Panics
+    /// As [`Host::await_some`].
+    #[track_caller]
+    pub fn await_snapshot(&mut self, limit: Duration) {
+        let since = Instant::now();
+        if !self.log().contains("listening on") {
+            return;
+        }
+        self.wait_until("a new snapshot was taken", limit, |host| {
+            let status = host.status();
+            let ages = status["pipelines"].as_array().expect("a list").iter();
+            let mut ages = ages.map(|pipeline| pipeline["snapshot_age_seconds"].as_f64());
+            // None: the pipeline has no snapshot yet.
+            ages.all(|age| age.is_some_and(|age| age < since.elapsed().as_secs_f64()))
+        });
     }
 
     /// SIGTERM, then waits for its end.

@@ -171,13 +171,14 @@ impl<'a> Job<'a> {
             .all(|(partition, (low, high))| low == high || committed.get(&partition) == Some(&high))
     }
 
-    /// Waits until everything that the input holds is committed.
+    /// Waits until everything that the input holds is committed, and the host's metrics and status show it.
     ///
     /// # Panics
     /// When that takes longer than [`DONE`], or the host ends before.
     #[track_caller]
     pub fn await_done(&self, host: &mut Host) {
         host.wait_until("all of the input was committed", DONE, |_| self.is_done());
+        host.await_snapshot(DONE);
     }
 
     /// What the output holds.

@@ -16,8 +16,8 @@ use sandmill::batch::{Batch, TopicPartition};
 use sandmill::cancel::Cancel;
 use sandmill::ids::Fuel;
 use sandmill::wasm::{
-    Budget, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink,
-    MemoryBudget, Module, OutputLimits,
+    Budget, Engine, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink, MemoryBudget,
+    Module, OutputLimits,
 };
 use tokio::runtime::Runtime;
 
@@ -34,7 +34,7 @@ const FUEL: Fuel = Fuel(1_000_000_000);
 const DEADLINE: Duration = Duration::from_secs(5);
 
 pub fn run(criterion: &mut Criterion<CpuTime>) {
-    let engine = Engine::new(&EngineConfig::new(512)).expect("the machine holds the instances");
+    let engine = guests::engine(512);
     let mut group = criterion.benchmark_group("contract");
     for (name, guest, source) in [
         ("noop", "noop", Source::noise(1_024)),

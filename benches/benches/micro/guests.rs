@@ -3,6 +3,15 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
+use sandmill::wasm::{Engine, EngineConfig};
+
+/// An engine for the handlers, with room for `instances` instances. What it compiles is kept for the next run.
+pub fn engine(instances: u32) -> Engine {
+    let cache_dir = Some(target().join("micro-compiled"));
+    Engine::new(&EngineConfig { cache_dir, ..EngineConfig::new(instances) })
+        .expect("the machine holds the instances")
+}
+
 /// The component of this name; `None`, with a word on what to do, if it was not built.
 pub fn read(name: &str) -> Option<Vec<u8>> {
     let path = folder().join("wasm32-wasip2/release").join(name).with_extension("wasm");
@@ -24,7 +33,11 @@ fn folder() -> PathBuf {
     if let Some(named) = env::var_os("SANDMILL_GUESTS") {
         return named.into();
     }
+    target().join("guests")
+}
+
+fn target() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     // TARGET/PROFILE/deps/micro-HASH
-    program.ancestors().nth(3).map(PathBuf::from).unwrap_or_default().join("guests")
+    program.ancestors().nth(3).map(PathBuf::from).unwrap_or_default()
 }

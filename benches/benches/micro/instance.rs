@@ -1,14 +1,13 @@
 //! Starting a sandbox and dropping it: what every new, failed or replaced instance costs.
 
 use criterion::{BenchmarkId, Criterion};
-use sandmill::wasm::{Engine, EngineConfig};
 
 use crate::contract::Sandbox;
 use crate::guests;
 use crate::measure::{CpuTime, per_record};
 
 pub fn run(criterion: &mut Criterion<CpuTime>) {
-    let engine = Engine::new(&EngineConfig::new(512)).expect("the machine holds the instances");
+    let engine = guests::engine(512);
     let mut group = criterion.benchmark_group("instance");
     for guest in ["noop", "access_log"] {
         let Some(bytes) = guests::read(guest) else { continue };

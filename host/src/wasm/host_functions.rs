@@ -2,7 +2,7 @@
 //!
 //! Each is a capability: a module that imports one without being granted it is refused when it is loaded, so
 //! the functions themselves ask no more. They take fuel, for the call and for each byte, because a guest that
-//! lives in host calls would otherwise use almost none; the store's hook counts the calls (see `state`).
+//! lives in host calls would otherwise use almost none; and each counts itself (see `state`).
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
@@ -34,6 +34,7 @@ fn interface(name: &str) -> String {
 
 /// `log.write`
 fn write(mut store: StoreContextMut<'_, State>, (level, message): (Level, String)) -> wasmtime::Result<()> {
+    store.data_mut().count_host_call()?;
     take_fuel(&mut store, message.len())?;
     let level = match level {
         Level::Trace => log::Level::Trace,
@@ -48,6 +49,7 @@ fn write(mut store: StoreContextMut<'_, State>, (level, message): (Level, String
 
 /// `config.get`
 fn get(mut store: StoreContextMut<'_, State>, (key,): (String,)) -> wasmtime::Result<(Option<String>,)> {
+    store.data_mut().count_host_call()?;
     let config = &store.data().settings.config;
     let value = config.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
     take_fuel(&mut store, key.len() + value.as_ref().map_or(0, String::len))?;

@@ -4,13 +4,14 @@
 //! the instance and gives it back only with an answer that kept all rules, so that whatever goes wrong (an
 //! error, a refused answer, a future that is dropped) costs the instance: nobody knows what state it is in.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::Store;
 
 use super::answer::{Answer, RawAnswer, check};
-use super::bindings::{self, Handler};
+use super::bindings::{Handle, lower};
 use super::failure::{Circumstances, classify};
 use super::limits::{InstanceLimits, MemoryBudget};
 use super::log::LogSink;
@@ -70,7 +71,7 @@ pub struct Call {
 /// Invariant: no call runs in it and none has failed.
 pub struct Instance {
     store: Store<State>,
-    handler: Handler,
+    handle: Handle,
     meter: Arc<Meter>,
 }
 
@@ -100,22 +101,21 @@ impl Instance {
         let mut store = Store::new(module.engine().wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(State::on_tick);
-        store.call_hook(State::on_call);
         store.set_max_component_handles(HANDLES);
         begin(&mut store, 1, &budget);
-        let (result, _) = meter
-            .run(budget.deadline, cancel, async {
-                let handler = module.pre().instantiate_async(&mut store).await?;
-                let config: Vec<_> =
-                    settings.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-                let started = handler.sandmill_handler_process().call_start(&mut store, &config).await?;
-                wasmtime::Result::Ok((handler, started))
-            })
-            .await;
+        let config: Vec<_> =
+            settings.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let run = async {
+            let (start, handle) = module.linked().instantiate(&mut store).await?;
+            let (started,) = start.call_async(&mut store, (&config,)).await?;
+            store.data().check_host_calls()?;
+            wasmtime::Result::Ok((handle, started))
+        };
+        let (result, _) = meter.run(budget.deadline, cancel, pin!(run)).await;
         let failure = match result {
-            Ok(Ok((handler, Ok(())))) => {
+            Ok(Ok((handle, Ok(())))) => {
                 write_lines(&mut store);
-                return Ok(Instance { store, handler, meter });
+                return Ok(Instance { store, handle, meter });
             }
             Ok(Ok((_, Err(reason)))) => Failure::of(
                 Outcome::InitializationFailed,
@@ -142,24 +142,21 @@ impl Instance {
     pub async fn call(mut self, origin: &TopicPartition, batch: &Batch, budget: Budget<'_>) -> Call {
         let store = &mut self.store;
         begin(store, batch.len(), &budget);
-        let (result, spent) = self
-            .meter
-            .run(
-                budget.deadline,
-                budget.cancel,
-                self.handler
-                    .sandmill_handler_process()
-                    .call_handle(&mut *store, bindings::lower(origin, batch)),
-            )
-            .await;
+        // Batch and answer are hundreds of bytes of slices and vectors: each stays in its place, and does not
+        // move through every future and result between here and the guest.
+        let lowered = lower(origin, batch);
+        let mut answer = RawAnswer::default();
+        let run = async {
+            answer = self.handle.call_async(&mut *store, (&lowered,)).await?.0.into();
+            store.data().check_host_calls()?;
+            wasmtime::Result::Ok(())
+        };
+        let (result, spent) = self.meter.run(budget.deadline, budget.cancel, pin!(run)).await;
         let left = store.get_fuel().expect("the engine is made with fuel");
         let fuel = Fuel(budget.fuel.0.saturating_sub(left));
         let (host_calls, memory) = (store.data().host_calls(), store.data().limiter.bytes());
         let checked = match result {
-            Ok(Ok(answer)) => {
-                let limits = &store.data().settings.limits.output;
-                check(batch, RawAnswer::from(answer), limits).map_err(Failure::from)
-            }
+            Ok(Ok(())) => check(batch, answer, &store.data().settings.limits.output).map_err(Failure::from),
             Ok(Err(error)) => Err(failure(store, &error)),
             Err(stop) => Err(Failure::from(stop)),
         };

@@ -107,12 +107,11 @@ pub(crate) struct Limiter {
     budgets: Arc<[Arc<MemoryBudget>]>,
     current: usize,
     denied: Option<Denied>,
-    growths: u32,
 }
 
 impl Limiter {
     pub(crate) fn new(limit: usize, budgets: Arc<[Arc<MemoryBudget>]>) -> Self {
-        Limiter { limit, budgets, current: 0, denied: None, growths: 0 }
+        Limiter { limit, budgets, current: 0, denied: None }
     }
 
     /// Bytes of memories and tables. They never shrink, so this is the peak as well.
@@ -120,15 +119,9 @@ impl Limiter {
         self.current
     }
 
-    /// Forgets denials and growths of earlier calls.
+    /// Forgets denials of earlier calls.
     pub(crate) fn begin_call(&mut self) {
         self.denied = None;
-        self.growths = 0;
-    }
-
-    /// How often the guest asked for more since [`begin_call`](Limiter::begin_call).
-    pub(crate) fn growths(&self) -> u32 {
-        self.growths
     }
 
     /// Whether a growth was denied since [`begin_call`](Limiter::begin_call), and why.
@@ -167,7 +160,6 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.growths = self.growths.saturating_add(1);
         // Beyond what the module itself declares, growing fails whatever is answered here.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
@@ -181,7 +173,6 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.growths = self.growths.saturating_add(1);
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }

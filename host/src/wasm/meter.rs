@@ -69,11 +69,10 @@ impl Meter {
         self: &Arc<Self>,
         deadline: Duration,
         cancel: &Cancel,
-        call: impl Future<Output = T>,
+        mut call: Pin<&mut impl Future<Output = T>>,
     ) -> (Result<T, Stop>, Spent) {
         let mut spent = Spent::default();
         let mut waiting: Option<Instant> = None;
-        let mut call = pin!(call);
         let mut timer = pin!(None);
         let mut cancelled = pin!(None);
         let waker = Waker::from(Arc::clone(self));
@@ -190,7 +189,7 @@ mod tests {
     async fn waiting_on_the_host_counts() {
         let meter = Arc::new(Meter::new());
         let wait = Duration::from_millis(20);
-        let (result, spent) = meter.run(LONG, &Cancel::new(), woken_after(wait)).await;
+        let (result, spent) = meter.run(LONG, &Cancel::new(), pin!(woken_after(wait))).await;
         assert!(result.is_ok());
         assert!(spent.waited >= wait, "{spent:?}");
         assert!(spent.polled < wait, "{spent:?}");
@@ -206,7 +205,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        let (result, spent) = meter.run(Duration::from_millis(50), &Cancel::new(), preempted(20)).await;
+        let (result, spent) = meter.run(Duration::from_millis(50), &Cancel::new(), pin!(preempted(20))).await;
         hog.await.expect("the other task ends");
         assert!(result.is_ok(), "a call that used no time met its deadline");
         assert!(spent.total() < Duration::from_millis(50), "{spent:?}");
@@ -216,7 +215,7 @@ mod tests {
     async fn the_deadline_ends_a_wait() {
         let meter = Arc::new(Meter::new());
         let deadline = Duration::from_millis(10);
-        let (result, spent) = meter.run(deadline, &Cancel::new(), std::future::pending::<()>()).await;
+        let (result, spent) = meter.run(deadline, &Cancel::new(), pin!(std::future::pending::<()>())).await;
         assert!(matches!(result, Err(Stop::Deadline(_))));
         assert!(spent.waited >= Duration::from_millis(9), "{spent:?}");
     }
@@ -227,7 +226,7 @@ mod tests {
         let cancel = Arc::new(Cancel::new());
         let from_elsewhere = Arc::clone(&cancel);
         let thread = std::thread::spawn(move || from_elsewhere.cancel());
-        let (result, _) = meter.run(LONG, &cancel, std::future::pending::<()>()).await;
+        let (result, _) = meter.run(LONG, &cancel, pin!(std::future::pending::<()>())).await;
         assert!(matches!(result, Err(Stop::Revoked)));
         thread.join().expect("cancelling does not panic");
     }
@@ -237,7 +236,7 @@ mod tests {
         let cancel = Cancel::new();
         cancel.cancel();
         let untouched = std::future::poll_fn(|_| -> Poll<()> { panic!("polled") });
-        let (result, _) = Arc::new(Meter::new()).run(LONG, &cancel, untouched).await;
+        let (result, _) = Arc::new(Meter::new()).run(LONG, &cancel, pin!(untouched)).await;
         assert!(matches!(result, Err(Stop::Revoked)));
     }
 }

@@ -10,13 +10,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use wasi_preview1_component_adapter_provider as adapter;
+use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use wit_component::ComponentEncoder;
 
 use super::anatomy::{self, Anatomy, Kind, Unreadable};
-use super::bindings::HandlerPre;
-use super::bindings::types::{Answer, Batch};
+use super::bindings::{Handle, HandleParams, HandleResult, Start, StartParams, StartResult};
 use super::capability::{self, CONTRACT, Capability, Grants};
 use super::digest::Digest;
 use super::engine::{self, Engine};
@@ -160,7 +160,24 @@ struct Loaded {
     digest: Digest,
     kind: Kind,
     contract: String,
-    pre: HandlerPre<State>,
+    linked: Linked,
+}
+
+/// A component whose imports are there and whose exports are of the right type.
+pub(crate) struct Linked {
+    pre: InstancePre<State>,
+    start: ComponentExportIndex,
+    handle: ComponentExportIndex,
+}
+
+impl Linked {
+    /// Makes an instance in `store`. Its `start` was not called yet.
+    pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<(Start, Handle)> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let start = instance.get_typed_func(&mut *store, &self.start)?;
+        let handle = instance.get_typed_func(&mut *store, &self.handle)?;
+        Ok((start, handle))
+    }
 }
 
 impl std::fmt::Debug for Module {
@@ -180,10 +197,15 @@ impl Module {
         let checked = check(bytes)?;
         check_imports(&checked.imports, grants)?;
         let component = compile(engine, &checked.component)?;
-        let pre = link(engine, &component, grants)?;
+        let linked = link(engine, &component, grants)?;
         let Checked { anatomy, contract, .. } = checked;
-        let loaded =
-            Loaded { engine: engine.clone(), digest: Digest::of(bytes), kind: anatomy.kind, contract, pre };
+        let loaded = Loaded {
+            engine: engine.clone(),
+            digest: Digest::of(bytes),
+            kind: anatomy.kind,
+            contract,
+            linked,
+        };
         Ok(Module(Arc::new(loaded)))
     }
 
@@ -206,8 +228,8 @@ impl Module {
         &self.0.engine
     }
 
-    pub(crate) fn pre(&self) -> &HandlerPre<State> {
-        &self.0.pre
+    pub(crate) fn linked(&self) -> &Linked {
+        &self.0.linked
     }
 }
 
@@ -218,34 +240,38 @@ pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Lo
 }
 
 /// Links a component with what `grants` allow and checks its types against the contract.
-pub(crate) fn link(
-    engine: &Engine,
-    component: &Component,
-    grants: Grants,
-) -> Result<HandlerPre<State>, LoadError> {
+pub(crate) fn link(engine: &Engine, component: &Component, grants: Grants) -> Result<Linked, LoadError> {
     let failed = |error: wasmtime::Error| LoadError::Link(text::clean(&format!("{error:#}"), REASON));
     let mut linker = Linker::new(engine.wasmtime());
     wasi::link(&mut linker).map_err(failed)?;
     host_functions::link(&mut linker, grants).map_err(failed)?;
     let pre = linker.instantiate_pre(component).map_err(failed)?;
-    check_types(component, &pre)?;
-    HandlerPre::new(pre).map_err(failed)
+    let (start, handle) = exports(component, &pre)?;
+    Ok(Linked { pre, start, handle })
 }
 
-/// Checks the types of what a handler exports. The sandbox itself does so when an instance is made: too late
-/// for whoever deploys.
-fn check_types(component: &Component, pre: &InstancePre<State>) -> Result<(), LoadError> {
+/// Finds what a handler exports and checks the types. The sandbox itself does so when an instance is made: too
+/// late for whoever deploys.
+fn exports(
+    component: &Component,
+    pre: &InstancePre<State>,
+) -> Result<(ComponentExportIndex, ComponentExportIndex), LoadError> {
     let link = |reason: String| LoadError::Link(text::clean(&reason, REASON));
     let (_, process) = component
         .get_export(None, format!("{}@{CONTRACT}", capability::PROCESS))
         .ok_or_else(|| link("`process` is no interface".to_owned()))?;
     let function = |name: &str| match component.get_export(Some(&process), name) {
-        Some((ComponentItem::ComponentFunc(function), _)) => Ok(function),
+        Some((ComponentItem::ComponentFunc(function), index)) => Ok((function, index)),
         _ => Err(link(format!("`process` has no function `{name}`"))),
     };
     let types = pre.instance_type();
-    let start = function("start")?.typecheck::<(&[(&str, &str)],), (Result<(), String>,)>(&types);
-    start.map_err(|error| link(format!("`start` has another type: {error:#}")))?;
-    let handle = function("handle")?.typecheck::<(Batch<'_>,), (Answer,)>(&types);
-    handle.map_err(|error| link(format!("`handle` has another type: {error:#}")))
+    let (start, start_index) = function("start")?;
+    start
+        .typecheck::<StartParams<'_>, StartResult>(&types)
+        .map_err(|error| link(format!("`start` has another type: {error:#}")))?;
+    let (handle, handle_index) = function("handle")?;
+    handle
+        .typecheck::<HandleParams<'_>, HandleResult>(&types)
+        .map_err(|error| link(format!("`handle` has another type: {error:#}")))?;
+    Ok((start_index, handle_index))
 }

@@ -50,7 +50,10 @@ impl Wasi {
 }
 
 impl WasiView for State {
+    /// Each function of WASI asks for this once, so this is where they are counted. An error cannot be
+    /// returned from here: the next tick looks at the count.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let _ = self.count_host_call();
         let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
     }

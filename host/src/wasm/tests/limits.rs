@@ -126,6 +126,31 @@ fn too_many_host_calls_are_a_host_error() {
 }
 
 #[test]
+fn calls_of_wasi_count_too() {
+    let clock = |body: &str| {
+        Guest::new(body).pages(4).import(
+            "wasi_snapshot_preview1",
+            "clock_time_get",
+            "(func $clock (param i32 i64 i32) (result i32))",
+        )
+    };
+    let now = "(drop (call $clock (i32.const 1) (i64.const 0) (i32.const 4096)))";
+    // Without end: a tick says it. A few too many: the end of the call does.
+    let endless = clock(&format!("(loop $again {now} (br $again)) unreachable"));
+    assert_outcome(outcome_of(&endless, LIMITS), Outcome::HostError, "1000 calls");
+    let times = |times: u32| {
+        clock(&format!(
+            "(local $left i32)
+             (local.set $left (i32.const {times}))
+             (loop $again {now} (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+             (i32.const 1024)"
+        ))
+    };
+    assert!(outcome_of(&times(1000), LIMITS).is_ok());
+    assert_outcome(outcome_of(&times(1001), LIMITS), Outcome::HostError, "1000 calls");
+}
+
+#[test]
 fn host_calls_are_allowed_for_each_record() {
     let guest = Guest::new(
         "(local $left i32)
