@@ -1,61 +1,51 @@
 //! Under which conditions a result came about: without them its numbers mean nothing.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
-use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use sandmill::bench::Conditions as Machine;
 use sandmill_tests::required_path;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::level::Bench;
-
-/// Versions, machine and time of one run of the ladder.
-#[derive(Debug, Serialize)]
+/// Versions, machine and time of one session of the ladder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Conditions {
-    /// When the run began, UTC.
-    pub date: String,
-    pub took_seconds: f64,
+    /// The machine, the date, the load before the first part; `program_sha256` is the ladder's own.
+    #[serde(flatten)]
+    pub machine: Machine,
     /// Of the working tree in which the ladder ran; `+` when it holds changes. The host's binary is the one that
     /// was named, and its digest says which.
-    pub commit: String,
-    pub sandmill: String,
-    /// The first digits of the SHA-256 of the host's binary; empty where there is no `sha256sum`.
+    pub tree: String,
+    /// What the host's binary says of itself.
+    pub host: String,
+    /// The first digits of the SHA-256 of the host's binary.
     pub host_sha256: String,
-    /// When the host's binary was written, UTC.
-    pub host_built: String,
     pub kafka: String,
-    pub librdkafka: String,
     pub java: String,
-    pub cpu: String,
-    pub cores: usize,
-    pub memory_gib: f64,
-    pub kernel: String,
-    /// Runnable processes on average over the last minute, at the end of the run: the run itself included.
-    pub load_average: f64,
 }
 
 impl Conditions {
-    pub(crate) fn gather(bench: &Bench, begun: SystemTime) -> Result<Self> {
-        let binary = required_path("SANDMILL_BIN");
-        let built = fs::metadata(&binary)?.modified()?;
+    /// As they are now. `binary` is the host's.
+    pub(crate) fn gather(binary: &Path) -> Result<Self> {
+        let host = said(Command::new(binary).arg("--version"));
+        ensure!(!host.is_empty(), "{} --version says nothing: is it the host's binary?", binary.display());
         Ok(Self {
-            date: humantime::format_rfc3339_seconds(begun).to_string(),
-            took_seconds: begun.elapsed()?.as_secs_f64().round(),
-            commit: commit(),
-            sandmill: bench.home.run(&["--version"]).stdout.trim().to_owned(),
-            host_sha256: said(Command::new("sha256sum").arg(&binary)).chars().take(16).collect(),
-            host_built: humantime::format_rfc3339_seconds(built).to_string(),
+            machine: Machine::gather()?,
+            tree: tree(),
+            host,
+            host_sha256: sha256(binary)?,
             kafka: kafka()?,
-            librdkafka: rdkafka::util::get_rdkafka_version().1,
             java: said(Command::new("java").arg("--version")),
-            cpu: line_of("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-            cores: std::thread::available_parallelism()?.get(),
-            memory_gib: memory_gib().context("/proc/meminfo says no total")?,
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            load_average: load_average().context("/proc/loadavg says nothing")?,
         })
     }
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let digest = said(Command::new("sha256sum").arg(file));
+    ensure!(digest.len() >= 64, "sha256sum gives no digest of {}; it is part of coreutils", file.display());
+    Ok(digest.chars().take(16).collect())
 }
 
 /// The broker's version, as its jar is named.
@@ -69,7 +59,7 @@ fn kafka() -> Result<String> {
     .context("SANDMILL_KAFKA_LIBS holds no kafka-clients")
 }
 
-fn commit() -> String {
+fn tree() -> String {
     let git = |arguments: &[&str]| {
         said(Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments))
     };
@@ -81,21 +71,4 @@ fn commit() -> String {
 fn said(command: &mut Command) -> String {
     let output = command.output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&output).lines().next().unwrap_or_default().trim().to_owned()
-}
-
-/// What stands behind the colon of the first line that begins so.
-fn line_of(file: &str, key: &str) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
-}
-
-fn memory_gib() -> Option<f64> {
-    let total = line_of("/proc/meminfo", "MemTotal")?;
-    let kib: f64 = total.split_whitespace().next()?.parse().ok()?;
-    Some((kib / 1024.0 / 1024.0 * 10.0).round() / 10.0)
-}
-
-fn load_average() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

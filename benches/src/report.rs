@@ -1,235 +1,247 @@
 //! A result as people read it: Markdown, on the terminal and in the documentation.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result};
+use crate::conditions::Conditions;
+use crate::parts;
+use crate::results::{Part, Results, Row, number};
+use crate::rung::Contender;
+use crate::spread::{Spread, grouped, ratio, times};
+use crate::targets::{Asked, Verdict, verdicts};
 
-use crate::level::Level;
-use crate::results::{FETCH_BUFFER_BYTES, Results, Series, Spread};
+/// How a number is shown: its name, the head of its column, what it is multiplied by, digits behind the point.
+struct Column {
+    number: &'static str,
+    head: &'static str,
+    factor: f64,
+    digits: usize,
+}
 
-const BEGIN: &str = "<!-- ladder: begin -->";
-const END: &str = "<!-- ladder: end -->";
-/// Width of the longest bar, in characters.
-const BAR: f64 = 40.0;
-const MIB: f64 = 1024.0 * 1024.0;
+/// Columns in their order; a part shows those that its rows have.
+const COLUMNS: [Column; 20] = [
+    column(number::RATE, "records/s", 1.0, 0),
+    column(number::WARM_RATE, "of its second half", 1.0, 0),
+    column(number::CPU, "CPU ns/record", 1.0, 0),
+    column(number::BROKER_CPU, "broker's CPU ns/record", 1.0, 0),
+    column(number::PEAK_RSS, "peak RSS, MB", 1e-6, 0),
+    column(number::P50, "p50 ms", 1.0, 2),
+    column(number::P99, "p99 ms", 1.0, 2),
+    column(number::P999, "p99.9 ms", 1.0, 2),
+    column("late_ms", "producer late at most, ms", 1.0, 1),
+    column("bytes_each", "bytes each", 1.0, 0),
+    column("growth_bytes", "growth, MB", 1e-6, 1),
+    column("rss_bytes", "RSS, MB", 1e-6, 0),
+    column("loaded_ms", "module loaded, ms", 1.0, 0),
+    column("assigned_ms", "partitions assigned, ms", 1.0, 0),
+    column("first_output_ms", "first output, ms", 1.0, 0),
+    column("metadata_chars", "characters", 1.0, 0),
+    column("gaps", "gaps", 1.0, 0),
+    column("unnamed_records", "records not named", 1.0, 0),
+    column("cpu_ns", "CPU ns", 1.0, 1),
+    column(number::ELSEWHERE, "elsewhere, % of the machine", 100.0, 0),
+];
 
-/// Tables, chart and conditions.
-pub(crate) fn markdown(results: &Results) -> String {
+const fn column(number: &'static str, head: &'static str, factor: f64, digits: usize) -> Column {
+    Column { number, head, factor, digits }
+}
+
+/// Everything: targets, parts, what was left out, conditions. `images` is the folder of the charts as a reader of
+/// the text has to name it; none: no charts.
+pub(crate) fn markdown(results: &Results, images: Option<&str>) -> String {
     let mut text = String::new();
-    rates(&mut text, results);
-    chart(&mut text, results);
-    asked(&mut text, results);
-    conditions(&mut text, results);
+    targets(&mut text, &verdicts(results));
+    for part in results.parts.iter().filter(|part| !part.rows.is_empty()) {
+        let tells = parts::named(&part.name).map_or("", |part| part.tells);
+        let _ = writeln!(text, "\n### `{}`\n\n{}\n", part.name, sentence(tells));
+        if let (Some(folder), true) = (images, crate::chart::has_one(part)) {
+            let _ = writeln!(text, "![{}]({folder}/{}.svg)\n", part.name, part.name);
+        }
+        table(&mut text, part);
+    }
+    left_out(&mut text, results);
+    peers(&mut text, results);
+    for session in &results.sessions {
+        conditions(&mut text, session, results);
+    }
     text
 }
 
-fn rates(text: &mut String, results: &Results) {
-    text.push_str(
-        "| topic | level | records/s: median (min – max) | of raw | wait for the last commit | CPU s per million | of it by thread \
-         | broker CPU s | elsewhere | peak RSS |\n|---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for series in &results.series {
-        let (Some(rate), Some(cpu), Some(peak)) =
-            (series.records_per_second, series.cpu_seconds_per_million, series.peak_rss_bytes)
-        else {
-            continue;
+fn targets(text: &mut String, verdicts: &[Verdict]) {
+    text.push_str("| target | asked | measured | |\n|---|---|---|---|\n");
+    for verdict in verdicts {
+        let unit = if verdict.unit.is_empty() { String::new() } else { format!(" {}", verdict.unit) };
+        let asked = match verdict.asked {
+            Asked::AtLeast(least) => format!("≥ {least}{unit}"),
+            Asked::AtMost(most) => format!("≤ {most}{unit}"),
         };
-        let ratio =
-            ratio_of(results, series).map_or_else(|| "1".to_owned(), |ratio| format!("{:.2}", ratio.median));
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} ({} – {}) | {ratio} | {} | {:.2} | {} | {:.2} | {:.0} % | {:.0} MiB |",
-            series.workload.name(),
-            series.level.name(),
-            grouped(rate.median),
-            grouped(rate.min),
-            grouped(rate.max),
-            tick_share(series),
-            cpu.median,
-            threads(series),
-            broker_seconds(series),
-            elsewhere_share(series) * 100.0,
-            peak.median / MIB,
+        let digits = |value: f64| if value >= 100.0 { 0 } else { 2 };
+        let measured = verdict.measured.map_or_else(
+            || "not measured".to_owned(),
+            |spread| format!("{}{unit}", shown(spread, digits(spread.median))),
         );
+        let reached = match verdict.reached() {
+            Some(true) => "reached",
+            Some(false) => "**not reached**",
+            None => "",
+        };
+        let _ = writeln!(text, "| {} | {asked} | {measured} | {reached} |", verdict.what);
     }
 }
 
-/// CPU seconds by thread for a million records, from all repetitions, the smallest left out.
-fn threads(series: &Series) -> String {
-    let millions = series.repetitions.iter().map(|run| run.records as f64).sum::<f64>() / 1e6;
-    let mut sums: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
-    for run in &series.repetitions {
-        for (name, seconds) in &run.cpu.threads {
-            *sums.entry(name).or_default() += seconds / millions;
+fn table(text: &mut String, part: &Part) {
+    let columns: Vec<&Column> = COLUMNS
+        .iter()
+        .filter(|column| part.rows.iter().any(|row| !row.number(column.number).is_empty()))
+        .collect();
+    let reference = parts::named(&part.name).and_then(|plan| part.row(plan.reference));
+    let mut heads = vec!["".to_owned()];
+    for column in &columns {
+        heads.push(column.head.to_owned());
+        if column.number == number::RATE
+            && let Some(reference) = reference
+        {
+            heads.push(format!("of {}", reference.name));
         }
     }
-    let mut sums: Vec<_> = sums.into_iter().filter(|(_, seconds)| *seconds >= 0.01).collect();
-    sums.sort_by(|one, other| other.1.total_cmp(&one.1));
-    sums.iter().map(|(name, seconds)| format!("{name} {seconds:.2}")).collect::<Vec<_>>().join(", ")
-}
-
-/// The broker's CPU seconds for a million records.
-fn broker_seconds(series: &Series) -> f64 {
-    let records: u64 = series.repetitions.iter().map(|run| run.records).sum();
-    series.repetitions.iter().map(|run| run.cpu.broker_seconds).sum::<f64>() / records as f64 * 1e6
-}
-
-/// Which part of the clock may have gone by after the records were complete, at worst.
-fn tick_share(series: &Series) -> String {
-    let runs = series.repetitions.iter();
-    let shares = runs.filter_map(|run| Some(run.host.as_ref()?.last_tick_seconds / run.seconds));
-    shares.reduce(f64::max).map_or_else(|| "–".to_owned(), |share| format!("≤ {:.0} %", share * 100.0))
-}
-
-/// Which part of the machine others used, in the repetition that was disturbed the most.
-fn elsewhere_share(series: &Series) -> f64 {
-    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    let shares =
-        series.repetitions.iter().map(|run| run.cpu.elsewhere_seconds / run.cpu.window_seconds / cores);
-    shares.fold(0.0, f64::max)
-}
-
-fn ratio_of<'a>(results: &'a Results, series: &Series) -> Option<&'a Spread> {
-    let same =
-        |ratio: &&crate::results::Ratio| ratio.workload == series.workload && ratio.level == series.level;
-    results.ratios.iter().find(same).map(|ratio| &ratio.spread)
-}
-
-fn chart(text: &mut String, results: &Results) {
-    let rate = |series: &Series| series.records_per_second.map_or(0.0, |rate| rate.median);
-    let most = results.series.iter().map(rate).fold(1.0, f64::max);
-    text.push_str("\n```text\n");
-    for series in &results.series {
-        let bar = "█".repeat((rate(series) / most * BAR).round() as usize);
-        let name = format!("{} {}", series.workload.name(), series.level.name());
-        let _ = writeln!(text, "{name:<16} {bar} {}", grouped(rate(series)));
-    }
-    text.push_str("```\n");
-}
-
-/// What was asked of the host, and what came out.
-fn asked(text: &mut String, results: &Results) {
-    text.push_str("\n| asked | measured: median (min – max) | |\n|---|---|---|\n");
-    let mut row = |what: &str, measured: Option<(String, bool)>| {
-        if let Some((measured, met)) = measured {
-            let _ = writeln!(text, "| {what} | {measured} | {} |", if met { "met" } else { "**not met**" });
+    let _ = writeln!(text, "| {} |\n|{}", heads.join(" | "), "---|".repeat(heads.len()));
+    for row in &part.rows {
+        let mut cells = vec![row.name.clone()];
+        for column in &columns {
+            cells.push(cell(row, column));
+            if column.number == number::RATE
+                && let Some(reference) = reference
+            {
+                let ratio = ratio(row.number(number::RATE), reference.number(number::RATE));
+                cells.push(
+                    ratio.map_or_else(String::new, |ratio| {
+                        shown(ratio, if ratio.median < 0.1 { 4 } else { 2 })
+                    }),
+                );
+            }
         }
-    };
-    let noop =
-        results.series.iter().find(|series| series.workload.outputs() == 0 && series.level == Level::Wasm);
-    let ratio = noop.and_then(|series| ratio_of(results, series));
-    row(
-        "a handler that does nothing, in key order: at least 0.4 of raw",
-        ratio.map(|r| (format!("{:.2} ({:.2} – {:.2})", r.median, r.min, r.max), r.median >= 0.4)),
-    );
-    for series in results.series.iter().filter(|series| series.level == Level::Wasm) {
-        let beyond = |peak: f64| (peak - FETCH_BUFFER_BYTES as f64) / MIB;
-        row(
-            &format!(
-                "{}: peak RSS less the fetch buffers' bound of 64 MiB, below 200 MiB",
-                series.workload.name()
-            ),
-            series.peak_rss_bytes.map(|peak| {
-                let [min, median, max] = [peak.min, peak.median, peak.max].map(beyond);
-                (format!("{median:.0} MiB ({min:.0} – {max:.0})"), max < 200.0)
-            }),
-        );
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
-    row(
-        "start to first record, compiled code in the cache: within 500 ms",
-        results
-            .start_to_first_commit_ms
-            .map(|ms| (format!("{:.0} ms ({:.0} – {:.0})", ms.median, ms.min, ms.max), ms.median <= 500.0)),
-    );
+    for (name, reason) in part.failures() {
+        let reason = reason.lines().next().unwrap_or_default();
+        let _ = writeln!(text, "\n**{name} failed** in {reason}");
+    }
 }
 
-fn conditions(text: &mut String, results: &Results) {
-    let at = &results.conditions;
-    let _ = write!(
+fn cell(row: &Row, column: &Column) -> String {
+    row.spread(column.number)
+        .map_or_else(String::new, |spread| shown(times(spread, column.factor), column.digits))
+}
+
+/// The median with the smallest and the largest; alone where there is nothing around it.
+fn shown(spread: Spread, digits: usize) -> String {
+    let number = |value: f64| if digits == 0 { grouped(value) } else { format!("{value:.digits$}") };
+    let (min, median, max) = (number(spread.min), number(spread.median), number(spread.max));
+    if min == max { median } else { format!("{median} ({min} to {max})") }
+}
+
+fn left_out(text: &mut String, results: &Results) {
+    for (level, reason) in &results.left_out {
+        let _ = writeln!(text, "\nLeft out: {level} ({reason}).");
+    }
+}
+
+fn conditions(text: &mut String, at: &Conditions, results: &Results) {
+    let minutes: f64 = results.parts.iter().map(|part| part.took_seconds).sum::<f64>() / 60.0;
+    let disk = results.parts.iter().map(|part| part.disk_bytes).max().unwrap_or_default();
+    let _ = writeln!(
         text,
-        "\n{date}, {took:.0} s in all, {repetitions} repetitions after one to warm up. {sandmill} \
-         (sha256 {digest}…, written {built}; working tree at commit {commit}), Apache Kafka {kafka}, librdkafka {librdkafka}, {java}. {cores} cores of {cpu}, \
-         {memory} GiB, Linux {kernel}; load average at the end {load:.1}. Key order, at most {batch} records a call.",
-        date = at.date,
-        took = at.took_seconds,
-        repetitions = results.settings.repetitions,
-        sandmill = at.sandmill,
-        commit = at.commit,
-        built = at.host_built,
+        "\nConditions: {date}; {sandmill} at commit {commit} (sha256 {digest}…), {cores} cores ({cpu}) shared with \
+         the broker, {memory} GiB, Linux {kernel}; Apache Kafka {kafka} (one node, heap of 512 MiB, the quick \
+         compiler only), librdkafka {librdkafka}, {java}; load average at the start {load:.2}. \
+         {minutes:.0} minutes in all, at most {disk:.1} GB on disk.",
+        date = at.machine.date,
+        sandmill = at.host,
+        commit = at.tree,
         digest = at.host_sha256,
+        cores = at.machine.cores,
+        cpu = at.machine.cpu,
+        memory = at.machine.memory_gib,
+        kernel = at.machine.kernel,
         kafka = at.kafka,
-        librdkafka = at.librdkafka,
+        librdkafka = at.machine.librdkafka,
         java = at.java,
-        cores = at.cores,
-        cpu = at.cpu,
-        memory = at.memory_gib,
-        kernel = at.kernel,
-        load = at.load_average,
-        batch = results.settings.batch,
+        load = at.machine.load_average,
+        disk = disk as f64 / 1e9,
     );
-    for topic in &results.settings.topics {
-        let number = |key: &str| topic[key].as_f64().unwrap_or_default();
-        let _ = write!(
-            text,
-            " Topic {}: {} records over {} partitions, values of {:.0} B and keys of {:.0} B on average, {} keys, \
-             the busiest with {:.1} %.",
-            topic["workload"].as_str().unwrap_or_default(),
-            grouped(number("records")),
-            number("partitions"),
-            number("mean_value_bytes"),
-            number("mean_key_bytes"),
-            grouped(number("keys")),
-            number("busiest_key_share") * 100.0,
-        );
-    }
-    text.push('\n');
 }
 
-/// A whole number with commas between its thousands.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
+/// What peers say of themselves: versions of clients and machines.
+fn peers(text: &mut String, results: &Results) {
+    let mut told = BTreeSet::new();
+    for row in results.parts.iter().flat_map(|part| &part.rows) {
+        let level = row.traits.get("level").map_or("", String::as_str);
+        let details = row.raw.first().and_then(|raw| raw["details"].as_object());
+        if let (true, Some(details)) = (Contender::PEERS.contains(&level), details) {
+            let texts = details.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_str()?)));
+            let texts: Vec<String> = texts.collect();
+            if !texts.is_empty() {
+                told.insert(format!("{level}: {}", texts.join(", ")));
+            }
         }
-        text.push(digit);
     }
-    text
+    if !told.is_empty() {
+        let _ = writeln!(text, "\nPeers: {}.", told.into_iter().collect::<Vec<_>>().join("; "));
+    }
 }
 
-/// Replaces what stands between the markers of docs/BENCHMARKS.md.
-pub(crate) fn put_into_docs(table: &str) -> Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/BENCHMARKS.md");
-    let old = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let new =
-        between_markers(&old, table).with_context(|| format!("{} lacks {BEGIN} or {END}", file.display()))?;
-    fs::write(&file, new).with_context(|| format!("cannot write {}", file.display()))
-}
-
-fn between_markers(old: &str, table: &str) -> Option<String> {
-    let (before, rest) = old.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
+/// With a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some('`') | None => format!("{text}."),
+        Some(first) => format!("{}{}.", first.to_uppercase(), characters.as_str()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sizes::Scale;
 
-    #[test]
-    fn only_what_stands_between_the_markers_changes() {
-        let old = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let new = between_markers(&old, "new\n").unwrap();
-        assert_eq!(new, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
-        assert_eq!(between_markers(&new, "new\n").unwrap(), new);
-        assert_eq!(between_markers("no markers", "new"), None);
+    fn row(name: &str, rates: &[f64]) -> Row {
+        let mut row = Row::new(name, &[]);
+        for rate in rates {
+            row.push(&[(number::RATE, *rate), (number::ELSEWHERE, 0.03)], serde_json::Value::Null);
+        }
+        row
     }
 
     #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([999.0, 1_000.0, 1_234_567.4].map(grouped), ["999", "1,000", "1,234,567"]);
+    fn a_part_is_a_table_with_ratios_to_its_reference() {
+        let mut failed = row("wasm", &[2_000_000.0]);
+        failed.failed = Some("pass 2: it stalled\nmore".to_owned());
+        let part = Part {
+            name: "noop".to_owned(),
+            session: 0,
+            took_seconds: 60.0,
+            disk_bytes: 1,
+            topics: Vec::new(),
+            rows: vec![row("raw, poll", &[1_000_000.0, 1_100_000.0]), failed],
+        };
+        let results = Results { parts: vec![part], ..Results::new(Scale::Full) };
+        let text = markdown(&results, Some("images/bench"));
+        assert!(text.contains("|  | records/s | of raw, poll | elsewhere, % of the machine |"), "{text}");
+        assert!(text.contains("| raw, poll | 1,000,000 (1,000,000 to 1,100,000) | 1.00 | 3 |"), "{text}");
+        assert!(text.contains("| wasm | 2,000,000 | 2.00 | 3 |"), "{text}");
+        assert!(text.contains("**wasm failed** in pass 2: it stalled\n"), "{text}");
+        assert!(text.contains("![noop](images/bench/noop.svg)"), "{text}");
+        assert!(
+            text.contains("| no-op, key order, Zipf keys: wasm / raw poll loop | ≥ 0.9 | 2.00 | reached |"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_number_has_one_column() {
+        let mut names: Vec<_> = COLUMNS.iter().map(|column| column.number).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), COLUMNS.len());
     }
 }

@@ -1,207 +1,182 @@
-//! A result as data: every number that was measured, and the few that follow from them.
+//! A result as data: one file a run, rewritten after each finished part, so that a run that was interrupted can
+//! go on with what is missing.
+//!
+//! Whatever a part measures has one form: rows, and in each row named numbers, one a pass. So the report, the
+//! charts and the targets need not know which part they look at, and a ratio can always be taken pass by pass.
+//! What was measured beyond these numbers is kept raw beside them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use serde::Serialize;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::conditions::Conditions;
-use crate::level::{Level, Run};
-use crate::options::Options;
-use crate::start::Start;
-use crate::workload::{Topic, Workload};
+use crate::sizes::Scale;
+use crate::spread::Spread;
 
-/// The bound of the client's fetch queue under the host's default settings (`queued.max.messages.kbytes`).
-pub(crate) const FETCH_BUFFER_BYTES: u64 = 64 << 20;
+/// Names of the numbers that several parts share; each carries its unit.
+pub(crate) mod number {
+    /// From the first record taken to the last offset committed.
+    pub(crate) const RATE: &str = "records_per_second";
+    /// Of the second half of the records, by the program's own clock: a JVM that is warm.
+    pub(crate) const WARM_RATE: &str = "second_half_records_per_second";
+    /// CPU time of the process, its start included.
+    pub(crate) const CPU: &str = "cpu_ns_per_record";
+    /// CPU time of the broker meanwhile.
+    pub(crate) const BROKER_CPU: &str = "broker_cpu_ns_per_record";
+    /// Part of the machine that neither the process nor the broker used.
+    pub(crate) const ELSEWHERE: &str = "elsewhere_share";
+    pub(crate) const PEAK_RSS: &str = "peak_rss_bytes";
+    pub(crate) const P50: &str = "p50_ms";
+    pub(crate) const P99: &str = "p99_ms";
+    pub(crate) const P999: &str = "p99.9_ms";
+}
 
-/// One run of the ladder.
-#[derive(Debug, Serialize)]
+/// One run of the ladder, in one or more sessions.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
-    pub conditions: Conditions,
-    pub settings: Settings,
-    pub series: Vec<Series>,
-    /// Each level above the first against `raw` on the same topic.
-    pub ratios: Vec<Ratio>,
-    pub starts: Vec<Start>,
-    pub start_to_first_commit_ms: Option<Spread>,
+    pub scale: Scale,
+    /// One for each time the ladder was started for this run.
+    pub sessions: Vec<Conditions>,
+    pub parts: Vec<Part>,
+    /// What was not measured, and why.
+    pub left_out: BTreeMap<String, String>,
 }
 
-/// What was read, and how.
-#[derive(Debug, Serialize)]
-pub(crate) struct Settings {
-    pub ordering: &'static str,
-    /// The host's bound of records in one call, by default; runs say to how many it adapted.
-    pub batch: u32,
-    pub fetch_buffer_bytes: u64,
-    pub repetitions: usize,
-    pub topics: Vec<serde_json::Value>,
+/// What one part measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub name: String,
+    /// Index of its session.
+    pub session: usize,
+    pub took_seconds: f64,
+    /// The most that the temporary folder grew while it ran, topics included.
+    pub disk_bytes: u64,
+    /// What stood in the topics.
+    pub topics: Vec<Value>,
+    pub rows: Vec<Row>,
 }
 
-/// All runs of one level on one topic.
-#[derive(Debug, Serialize)]
-pub(crate) struct Series {
-    pub workload: Workload,
-    pub level: Level,
-    pub records_per_second: Option<Spread>,
-    pub cpu_seconds_per_million: Option<Spread>,
-    pub peak_rss_bytes: Option<Spread>,
-    /// Not counted.
-    pub warm_up: Option<Run>,
-    /// In the order in which they ran.
-    pub repetitions: Vec<Run>,
+/// What was measured of one contender, or at one point of a sweep.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub name: String,
+    /// What it is, for whoever looks for it: level, ordering, keys, ….
+    pub traits: BTreeMap<String, String>,
+    /// One number for each counted pass, in the order of the passes.
+    pub numbers: BTreeMap<String, Vec<f64>>,
+    /// As measured, for each counted pass.
+    pub raw: Vec<Value>,
+    /// As measured; not counted.
+    pub warm_up: Option<Value>,
+    /// Why it ended early. The passes before count.
+    pub failed: Option<String>,
 }
 
-impl Series {
-    /// One for each level of each workload, in the order of a pass.
-    pub(crate) fn planned(options: &Options) -> Vec<Self> {
-        let of = |workload| {
-            options.levels.iter().map(move |level| Self {
-                workload,
-                level: *level,
-                records_per_second: None,
-                cpu_seconds_per_million: None,
-                peak_rss_bytes: None,
-                warm_up: None,
-                repetitions: Vec::new(),
-            })
-        };
-        options.workloads.iter().flat_map(|workload| of(*workload)).collect()
+impl Row {
+    pub(crate) fn new(name: impl Into<String>, traits: &[(&str, &str)]) -> Self {
+        let traits = traits.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self { name: name.into(), traits, ..Self::default() }
     }
 
-    fn summarise(&mut self) {
-        let spread = |number: fn(&Run) -> f64| Spread::of(self.repetitions.iter().map(number));
-        self.records_per_second = spread(|run| run.records_per_second);
-        self.cpu_seconds_per_million = spread(|run| run.cpu.process_seconds / run.records as f64 * 1e6);
-        self.peak_rss_bytes = spread(|run| run.peak_rss_bytes as f64);
+    /// Adds one pass.
+    pub(crate) fn push(&mut self, numbers: &[(&str, f64)], raw: Value) {
+        for (name, value) in numbers {
+            self.numbers.entry((*name).to_owned()).or_default().push(*value);
+        }
+        self.raw.push(raw);
+    }
+
+    pub(crate) fn has(&self, key: &str, value: &str) -> bool {
+        self.traits.get(key).is_some_and(|own| own == value)
+    }
+
+    /// One value a pass; empty if there is none.
+    pub(crate) fn number(&self, name: &str) -> &[f64] {
+        self.numbers.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn spread(&self, name: &str) -> Option<Spread> {
+        Spread::of(self.number(name).iter().copied())
     }
 }
 
-/// A level's rate as a part of the raw rate of the same pass.
-#[derive(Debug, Serialize)]
-pub(crate) struct Ratio {
-    pub workload: Workload,
-    pub level: Level,
-    #[serde(flatten)]
-    pub spread: Spread,
-}
+impl Part {
+    pub(crate) fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
+    }
 
-/// Smallest, middle and largest of some numbers. Of an even number of them, the middle is the lower one:
-/// a number that was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Spread {
-    pub min: f64,
-    pub median: f64,
-    pub max: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(numbers: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = numbers.collect();
-        sorted.sort_by(f64::total_cmp);
-        let median = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
-        Some(Self { min: sorted[0], median, max: sorted[sorted.len() - 1] })
+    /// Rows that failed, with their reasons.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.failed.as_deref()?)))
     }
 }
 
 impl Results {
-    pub(crate) fn new(
-        options: &Options,
-        conditions: Conditions,
-        topics: &[Topic],
-        mut series: Vec<Series>,
-        starts: Vec<Start>,
-    ) -> Self {
-        series.iter_mut().for_each(Series::summarise);
-        let settings = Settings {
-            ordering: "key",
-            batch: 256,
-            fetch_buffer_bytes: FETCH_BUFFER_BYTES,
-            repetitions: options.repetitions,
-            topics: topics.iter().filter_map(|topic| serde_json::to_value(topic).ok()).collect(),
-        };
-        let first = Spread::of(starts.iter().map(|start| start.first_commit_ms));
-        Self {
-            conditions,
-            settings,
-            ratios: ratios(&series),
-            series,
-            starts,
-            start_to_first_commit_ms: first,
+    pub(crate) fn new(scale: Scale) -> Self {
+        Self { scale, sessions: Vec::new(), parts: Vec::new(), left_out: BTreeMap::new() }
+    }
+
+    pub(crate) fn part(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.name == name)
+    }
+
+    /// Puts a part in, in the place of an earlier attempt if there is one.
+    pub(crate) fn put(&mut self, part: Part) {
+        match self.parts.iter_mut().find(|own| own.name == part.name) {
+            Some(own) => *own = part,
+            None => self.parts.push(part),
         }
     }
 
-    /// Writes `benches/results/NAME.json` and gives its path.
-    pub(crate) fn write(&self, name: &str) -> Result<PathBuf> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let file = folder.join(name).with_extension("json");
+    /// Parts that need not run again: they are there, and nothing in them failed.
+    pub(crate) fn finished(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter(|part| part.failures().next().is_none()).map(|part| part.name.as_str())
+    }
+
+    /// Reads an earlier session's file to go on with it.
+    ///
+    /// # Errors
+    /// If it was measured at another scale, or of another binary: one run's numbers must belong together.
+    pub(crate) fn resume(file: &Path, scale: Scale, now: &Conditions) -> Result<Self> {
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("there is no run to go on with: cannot read {}", file.display()))?;
+        let results: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no result of this ladder", file.display()))?;
+        ensure!(
+            results.scale == scale,
+            "{} was measured at scale {:?}, this is {scale:?}: choose another --name",
+            file.display(),
+            results.scale
+        );
+        for session in &results.sessions {
+            ensure!(
+                session.host_sha256 == now.host_sha256,
+                "{} was measured with another host binary (sha256 {}…, now {}…): leave out --resume, or choose \
+                 another --name",
+                file.display(),
+                session.host_sha256,
+                now.host_sha256
+            );
+        }
+        Ok(results)
+    }
+
+    /// Writes the file; a reader sees the old one or the new one, never half of it.
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-        Ok(file)
+        let partial = file.with_extension("json.partial");
+        fs::write(&partial, text).with_context(|| format!("cannot write {}", partial.display()))?;
+        fs::rename(&partial, file).with_context(|| format!("cannot write {}", file.display()))
     }
 }
 
-/// Run by run: what disturbed a pass disturbed both sides of its ratio.
-fn ratios(series: &[Series]) -> Vec<Ratio> {
-    let raw_of = |workload| series.iter().find(|raw| raw.workload == workload && raw.level == Level::Raw);
-    let above = series.iter().filter(|series| series.level != Level::Raw);
-    above
-        .filter_map(|series| {
-            let pairs = series.repetitions.iter().zip(&raw_of(series.workload)?.repetitions);
-            let spread = Spread::of(pairs.map(|(own, raw)| own.records_per_second / raw.records_per_second))?;
-            Some(Ratio { workload: series.workload, level: series.level, spread })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::system::Cpu;
-
-    pub(crate) fn run(rate: f64) -> Run {
-        let cpu = Cpu {
-            process_seconds: 2.0,
-            broker_seconds: 0.5,
-            elsewhere_seconds: 0.1,
-            window_seconds: 3.0,
-            threads: BTreeMap::new(),
-        };
-        Run {
-            records: 1_000_000,
-            seconds: 1e6 / rate,
-            records_per_second: rate,
-            cpu,
-            peak_rss_bytes: 1,
-            host: None,
-        }
-    }
-
-    #[test]
-    fn the_middle_is_a_number_that_was_measured() {
-        let spread = |numbers: &[f64]| Spread::of(numbers.iter().copied());
-        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
-        assert_eq!(spread(&[4.0, 1.0, 3.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 4.0 }));
-        assert_eq!(spread(&[]), None);
-    }
-
-    #[test]
-    fn a_ratio_compares_runs_of_the_same_pass() {
-        let mut series = Series::planned(&Options { workloads: vec![Workload::Noop], ..Options::default() });
-        series[0].repetitions = vec![run(100.0), run(200.0), run(400.0)];
-        series[1].repetitions = vec![run(50.0), run(120.0), run(160.0)];
-        let ratios = ratios(&series);
-        assert_eq!(ratios.len(), 1);
-        assert_eq!(ratios[0].spread, Spread { min: 0.4, median: 0.5, max: 0.6 });
-    }
-
-    #[test]
-    fn without_raw_there_is_no_ratio() {
-        let mut series = Series::planned(&Options { levels: vec![Level::Wasm], ..Options::default() });
-        series[0].repetitions = vec![run(1.0)];
-        assert!(ratios(&series).is_empty());
-    }
+/// `benches/results/NAME.json`; makes the folder.
+pub(crate) fn file(name: &str) -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder.join(name).with_extension("json"))
 }

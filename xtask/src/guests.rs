@@ -21,6 +21,20 @@ pub fn build(paths: &Paths) -> Result<PathBuf> {
     Ok(paths.guests())
 }
 
+/// Builds the components with the names of their functions, which those for use are stripped of. They go to a
+/// folder of their own, of the same form.
+pub fn build_named(paths: &Paths) -> Result<PathBuf> {
+    add_targets(paths)?;
+    let folder = paths.target.join("guests-named");
+    let mut cargo = paths.cargo_in(EXAMPLES);
+    cargo
+        .args(["build", "--release", "--workspace", "--target", TARGETS[0]])
+        .env("CARGO_TARGET_DIR", &folder)
+        .env("CARGO_PROFILE_RELEASE_STRIP", "none");
+    shell::run(&mut cargo)?;
+    Ok(folder)
+}
+
 /// Adds the Wasm targets to the toolchain if it has them not.
 pub fn add_targets(paths: &Paths) -> Result<()> {
     let sysroot = shell::output(paths.command("rustc").args(["--print", "sysroot"]))?;

@@ -3,11 +3,13 @@
 //! A task says which tool it misses and the command that installs it. Builds share one target folder
 //! and one profile (release), because a clean build of the Wasm engine takes minutes.
 
+mod bench;
 mod counts;
 mod deny;
 mod guests;
 mod kafka;
 mod paths;
+mod peers;
 mod shell;
 mod stages;
 mod test;
@@ -27,6 +29,10 @@ cargo xtask TASK
   demo [ARGS…]            build the host and run `sandmill demo ARGS…` on the embedded broker
   test [--full] [FILTER]  everything CI runs; --full adds what takes longer; with FILTER only the tests
                           whose names contain it, without the checks around them
+  bench [OPTIONS…]        build everything, peers included, and run the ladder of benchmarks with these options
+                          (--help shows them): --quick takes minutes, all of it up to an hour
+  profile [WORKLOAD]      flame graphs of host and handler under noop, parse (unless said otherwise) or
+                          parse-output, into profiles/ in the target folder
   check                   formatting and lints alone
   guests                  compile the example handlers for wasm32-wasip2 and wasm32-wasip1
   kafka                   fetch the jars of Apache Kafka for the end-to-end tests, once
@@ -68,6 +74,18 @@ fn run() -> Result<ExitCode> {
                 }
             }
             return test::run(&paths, &options);
+        }
+        "bench" => {
+            let passed: Vec<OsString> = arguments.raw_args()?.collect();
+            return bench::bench(&paths, &passed);
+        }
+        "profile" => {
+            let mut passed = arguments.raw_args()?.peekable();
+            let named = passed.next_if(|word| !word.to_string_lossy().starts_with('-'));
+            let workload =
+                named.map_or_else(|| "parse".to_owned(), |word| word.to_string_lossy().into_owned());
+            let passed: Vec<OsString> = passed.collect();
+            return bench::profile(&paths, &workload, &passed);
         }
         "check" => test::check(&paths)?,
         "guests" => println!("{}", guests::build(&paths)?.display()),

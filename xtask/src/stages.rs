@@ -46,13 +46,18 @@ impl Stages {
         self.left_out.push(part);
     }
 
-    /// The summary; the line of counts stands alone and last, because programs read it.
-    pub fn finish(self, result: &Result<()>) {
+    /// The times alone, for a task that goes on afterwards.
+    pub fn times(&self) {
         println!();
         for (name, time) in &self.times {
             println!("{:>9}  {name}", seconds(*time));
         }
         println!("{:>9}  in all", seconds(self.started.elapsed()));
+    }
+
+    /// The summary; the line of counts stands alone and last, because programs read it.
+    pub fn finish(self, result: &Result<()>) {
+        self.times();
         let left_out = if self.left_out.is_empty() { "nothing".to_owned() } else { self.left_out.join("; ") };
         println!("left out: {left_out}");
         if let Err(error) = result {

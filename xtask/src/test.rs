@@ -58,7 +58,7 @@ fn all(paths: &Paths, options: &Options, stages: &mut Stages) -> Result<()> {
         let mut cargo = paths.cargo();
         cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]);
         if jars.is_none() {
-            cargo.args(["--exclude", "sandmill-tests"]);
+            cargo.args(["--exclude", "sandmill-tests", "--exclude", "sandmill-benches"]);
         }
         cargo.args(&options.filter);
         cargo.env("SANDMILL_BIN", paths.binary()).env("SANDMILL_GUESTS", &guests);

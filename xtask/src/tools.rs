@@ -58,6 +58,22 @@ pub const MAVEN: Tool = Tool {
     present: || on_path("mvn").is_some(),
 };
 
+/// Builds the peers that are written in Go.
+pub const GO: Tool = Tool {
+    name: "go",
+    why: "builds the benchmark's peers that are written in Go (1.26 or newer)",
+    install: "see https://go.dev/doc/install",
+    present: || on_path("go").is_some(),
+};
+
+/// Samples where a program spends its time.
+pub const PERF: Tool = Tool {
+    name: "perf",
+    why: "samples what is profiled",
+    install: "apt-get install linux-perf",
+    present: || on_path("perf").is_some(),
+};
+
 impl Tool {
     /// Whether this machine has it.
     pub fn is_present(&self) -> bool {

@@ -49,7 +49,7 @@ fn cases() -> [(&'static str, Progress); 4] {
         // A busy host: batches of 16 are out or done.
         ("runs-of-16", partition(2_000, |offset| offset / 16 % 2 == 0)),
         // The worst: a coin for each record.
-        ("coin-flips", partition(2_000, |_| random.next().is_multiple_of(2))),
+        ("coin-flips", partition(2_000, |_| random.number().is_multiple_of(2))),
     ]
 }
 

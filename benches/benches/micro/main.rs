@@ -42,11 +42,9 @@ mod json;
 #[allow(dead_code)]
 #[path = "../../../examples-wasm/access-log/src/line.rs"]
 mod line;
-#[allow(dead_code, unused_imports)]
-#[path = "../../src/zipf.rs"]
-mod zipf;
 
 use criterion::Criterion;
+use sandmill::bench::zipf;
 
 use measure::CpuTime;
 

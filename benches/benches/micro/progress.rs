@@ -75,6 +75,6 @@ fn reversed() -> Vec<i64> {
 fn shuffled() -> Vec<i64> {
     let mut random = SplitMix(1);
     let mut order = in_order();
-    order.sort_by_cached_key(|_| random.next());
+    order.sort_by_cached_key(|_| random.number());
     order
 }

@@ -24,7 +24,7 @@ impl Source {
         let mut random = SplitMix(SEED);
         let keys = Zipf::new(KEYS, SEED).take(count).map(|key| format!("key-{key:04}").into_bytes());
         let value = || -> Vec<u8> {
-            std::iter::repeat_with(|| random.next().to_le_bytes()).flatten().take(VALUE).collect()
+            std::iter::repeat_with(|| random.number().to_le_bytes()).flatten().take(VALUE).collect()
         };
         Source { keys: keys.collect(), values: std::iter::repeat_with(value).take(count).collect() }
     }

@@ -1,13 +1,16 @@
-//! Succeeds or fails as the value says, to see what a pipeline does about it.
+//! Succeeds or fails as the value's first word says, to see what a pipeline does about it.
 //!
-//! | value | what happens |
+//! | first word | what happens |
 //! |---|---|
 //! | `retry:N` | fails with `retry` until it was tried N times before, then emits |
 //! | `retry:N:MS` | the same, and asks for MS milliseconds before each further attempt |
 //! | `reject` | fails with `reject` |
 //! | `trap` | panics |
 //! | `spin` | computes without end |
+//! | `done` | succeeds and emits nothing |
 //! | anything else, such as `ok` | emits the record, unchanged |
+//!
+//! What follows the first space is there to make the record longer.
 //!
 //! A failing record emits something first, which must never be published.
 
@@ -19,7 +22,8 @@ use sandmill_guest::{Failure, Outputs, Record, ResultExt};
 /// Does what the value says.
 #[sandmill_guest::handler]
 fn flaky(record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
-    match record.value() {
+    match record.value().and_then(first_word) {
+        Some(b"done") => Ok(()),
         Some(b"reject") => {
             out.emit("must not be seen");
             Err(Failure::reject("asked-for", "the value asks to be rejected"))
@@ -34,6 +38,10 @@ fn flaky(record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+fn first_word(value: &[u8]) -> Option<&[u8]> {
+    value.split(|&byte| byte == b' ').next()
 }
 
 fn retry(order: &[u8], record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
@@ -99,6 +107,14 @@ mod tests {
         );
         assert_eq!(answer.texts(), ["ok", "else", ""]);
         assert_eq!(answer.failure(1).map(Failure::kind), Some(FailureKind::Reject));
+    }
+
+    #[test]
+    fn the_order_is_the_first_word() {
+        let answer = testing::run(super::flaky, ["done", "done and more", "reject and more", "else reject"]);
+        assert!(answer.failure(0).is_none() && answer.failure(1).is_none());
+        assert_eq!(answer.failure(2).map(Failure::kind), Some(FailureKind::Reject));
+        assert_eq!(answer.texts(), ["else reject"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Waits for every record, as a handler does that calls a service, and computes nothing.
 //!
 //! On Wasm the sleep is a wait on the monotonic clock of WASI, so that the host can run other handlers
-//! meanwhile. A value that is a number with or without a unit (`25`, `25ms`, `250us`; milliseconds where
-//! none is said) gives the wait of its own record.
+//! meanwhile. A value whose first word is a number with or without a unit (`25`, `25ms`, `250us`; milliseconds
+//! where none is said) gives the wait of its own record. No wait at all asks the host for nothing.
 //!
 //! | config | meaning |
 //! |---|---|
@@ -35,7 +35,10 @@ impl Handler for Wait {
 
     #[allow(clippy::disallowed_methods, reason = "to wait is what this handler is for")]
     fn handle(&mut self, record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
-        thread::sleep(record.value().and_then(duration).unwrap_or(self.duration));
+        let duration = record.value().and_then(duration).unwrap_or(self.duration);
+        if !duration.is_zero() {
+            thread::sleep(duration);
+        }
         if self.emit {
             out.forward(record);
         }
@@ -44,7 +47,8 @@ impl Handler for Wait {
 }
 
 fn duration(value: &[u8]) -> Option<Duration> {
-    let text = std::str::from_utf8(value).ok()?;
+    let word = value.split(|&byte| byte == b' ').next()?;
+    let text = std::str::from_utf8(word).ok()?;
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let number = digits.parse().ok()?;
     match &text[digits.len()..] {
@@ -64,11 +68,11 @@ mod tests {
     use super::{Wait, duration};
 
     #[test]
-    fn a_value_that_is_a_number_is_a_wait() {
+    fn a_first_word_that_is_a_number_is_a_wait() {
         assert_eq!(duration(b"25"), Some(Duration::from_millis(25)));
         assert_eq!(duration(b"25ms"), Some(Duration::from_millis(25)));
-        assert_eq!(duration(b"250us"), Some(Duration::from_micros(250)));
-        for other in [&b""[..], b"ms", b"-1", b"1h", b"1.5", b"99999999999999999999", b"\xff"] {
+        assert_eq!(duration(b"250us and more"), Some(Duration::from_micros(250)));
+        for other in [&b""[..], b" 25", b"ms", b"-1", b"1h", b"1.5", b"99999999999999999999", b"\xff"] {
             assert_eq!(duration(other), None);
         }
     }

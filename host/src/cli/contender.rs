@@ -77,6 +77,10 @@ pub(super) struct Contender {
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
 
+    /// Write down for a profiler where the module's functions lie: /tmp/perf-PID.map
+    #[arg(long)]
+    perf_map: bool,
+
     /// A property of the client
     #[arg(short = 'X', value_name = "NAME=VALUE", value_parser = property)]
     properties: Vec<(String, String)>,
@@ -94,11 +98,13 @@ pub(super) const ACCESS_LOG: &[u8] = include_bytes!(env!("SANDMILL_ACCESS_LOG"))
 
 impl Contender {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        let perf_map = self.perf_map;
         let asked = self.asked();
         asked.check().map_err(Failure::usage)?;
         logging::start(LogFormat::Text, "info");
         // Checked, with what the environment adds; the bare levels take only the client's properties from it.
-        let config = config(&asked)?;
+        let mut config = config(&asked)?;
+        config.host.perf_map = perf_map;
         let mut reporter = Reporter::start().map_err(Failure::start)?;
         if !asked.level.is_host() {
             let properties = config.kafka.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -33,6 +33,10 @@ pub struct Host {
     #[serde(with = "duration")]
     #[schemars(with = "duration::Text")]
     pub drain_timeout: Duration,
+    /// Writes down for a profiler where the functions of compiled modules lie. No key, variable or flag: only
+    /// `bench-contender` sets it.
+    #[serde(skip)]
+    pub perf_map: bool,
 }
 
 impl Default for Host {
@@ -44,6 +48,7 @@ impl Default for Host {
             stack: Size::from_mib(1),
             workers: None,
             drain_timeout: Duration::from_secs(10),
+            perf_map: false,
         }
     }
 }

@@ -141,6 +141,7 @@ fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     Ok(Engine::new(&EngineConfig {
         stack: config.host.stack.bytes() as usize,
         cache_dir: Some(config.host.data_dir.join("compiled")),
+        perf_map: config.host.perf_map,
         ..EngineConfig::new(instances)
     })?)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wasmtime::{
     Cache, CacheConfig, Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    WasmBacktraceDetails, WasmFeatures,
+    ProfilingStrategy, WasmBacktraceDetails, WasmFeatures,
 };
 
 use super::ticker::Ticker;
@@ -47,12 +47,14 @@ pub struct EngineConfig {
     /// Where compiled code is kept; made, readable by this user only, if it does not exist. `None`: modules
     /// are compiled each time they are loaded.
     pub cache_dir: Option<PathBuf>,
+    /// Writes names and places of compiled functions to `/tmp/perf-PID.map`, where `perf` looks for them.
+    pub perf_map: bool,
 }
 
 impl EngineConfig {
     /// Settings for `instances` instances: stacks of 1 MiB, no cache.
     pub fn new(instances: u32) -> Self {
-        EngineConfig { instances, core_instances: 4, stack: 1 << 20, cache_dir: None }
+        EngineConfig { instances, core_instances: 4, stack: 1 << 20, cache_dir: None, perf_map: false }
     }
 }
 
@@ -157,6 +159,9 @@ fn settings(config: &EngineConfig, cache: Option<Cache>) -> Config {
         .memory_may_move(false)
         .cache(cache)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    if config.perf_map {
+        settings.profiler(ProfilingStrategy::PerfMap);
+    }
     settings
 }
 

@@ -10,6 +10,7 @@ mod ports;
 pub use admin::Committed;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub struct Kafka {
     client: BaseConsumer,
     group_readers: Mutex<HashMap<String, Arc<BaseConsumer>>>,
     authorizer: bool,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Kafka {
@@ -83,7 +84,7 @@ impl Kafka {
             client,
             group_readers: Mutex::default(),
             authorizer: options.authorizer,
-            _folder: folder,
+            folder,
         };
         kafka.wait_ready();
         kafka
@@ -93,6 +94,21 @@ impl Kafka {
     #[must_use]
     pub fn bootstrap(&self) -> String {
         bootstrap(&self.nodes)
+    }
+
+    /// The process of a cluster's first node.
+    ///
+    /// # Panics
+    /// When it does not run at the moment.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.nodes[0].process_id()
+    }
+
+    /// The folder with the data and the logs of all nodes.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The address at which [`STRANGER`] logs in.

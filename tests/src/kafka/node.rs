@@ -146,6 +146,11 @@ impl Node {
         self.process = Some(process);
     }
 
+    pub(super) fn process_id(&self) -> u32 {
+        let id = self.id;
+        self.process.as_ref().unwrap_or_else(|| panic!("node {id} does not run")).id()
+    }
+
     /// Fails the test at once when the node has ended by itself.
     pub(super) fn assert_runs(&mut self) {
         let Some(process) = &mut self.process else { return };
