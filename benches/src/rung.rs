@@ -115,6 +115,7 @@ impl Settings {
         Self { module: Some(name), ..Self::default() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass literals and numbers")]
     pub(crate) fn set(mut self, key: &'static str, value: impl ToString) -> Self {
         self.set.push((key, value.to_string()));
         self

@@ -60,7 +60,7 @@ fn every_part_without_peers_runs_and_checks_itself() {
         let found = results["sessions"][0][condition].as_str();
         assert!(found.is_some_and(|text| !text.is_empty()), "{condition}");
     }
-    assert_eq!(results["left_out"].as_object().map(|left_out| left_out.len()), Some(4));
+    assert_eq!(results["left_out"].as_object().map(serde_json::Map::len), Some(4));
     assert!(said.contains("| no-op, key order, Zipf keys: wasm / raw poll loop | ≥ 0.9 |"), "{said}");
     let chart = file.with_extension("charts").join("noop.svg");
     assert!(std::fs::read_to_string(chart).is_ok_and(|svg| svg.starts_with("<svg")));

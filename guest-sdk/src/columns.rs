@@ -4,7 +4,10 @@
 //! input" or "the default" for all outputs, or has one entry for each; it is filled up with entries of that
 //! meaning when the first output differs. And nothing lies behind the last end: what is appended there is
 //! the output that is being written, and [`Columns::rollback`] takes it back.
+//!
+//! The columns are emptied and filled again for each batch, so that in a steady state nothing is allocated.
 
+use crate::copy::append;
 use crate::raw::{HeaderColumns, Outputs, output_flag};
 
 /// Bits of `Columns::present`.
@@ -53,24 +56,52 @@ pub(crate) struct Columns {
     present: u8,
 }
 
+/// A column that grew beyond so many entries is given back: the guest's memory has a limit, and one large
+/// answer says nothing of the next.
+const KEPT: usize = 2 << 20;
+
 impl Columns {
-    /// Room for so many outputs with so many bytes of values, so that the columns need not grow.
-    pub fn with_capacity(outputs: usize, value_bytes: usize) -> Self {
-        let raw = Outputs {
-            inputs: Vec::with_capacity(outputs),
-            value_ends: Vec::with_capacity(outputs),
-            values: Vec::with_capacity(value_bytes),
-            ..Outputs::default()
-        };
-        Self { raw, present: 0 }
+    /// Empties the columns and keeps their memory.
+    #[inline]
+    pub fn clear(&mut self) {
+        let raw = &mut self.raw;
+        raw.inputs.clear();
+        raw.value_ends.clear();
+        raw.values.clear();
+        if self.present != 0 || raw.values.capacity() > KEPT || raw.inputs.capacity() > KEPT {
+            self.clear_all();
+        }
     }
 
-    pub fn len(&self) -> usize {
-        self.raw.inputs.len()
+    #[cold]
+    fn clear_all(&mut self) {
+        fn clear<T>(column: &mut Vec<T>) {
+            column.clear();
+            if column.capacity() > KEPT {
+                *column = Vec::new();
+            }
+        }
+        let raw = &mut self.raw;
+        clear(&mut raw.inputs);
+        clear(&mut raw.destinations);
+        clear(&mut raw.partitions);
+        clear(&mut raw.keys);
+        clear(&mut raw.key_ends);
+        clear(&mut raw.values);
+        clear(&mut raw.value_ends);
+        clear(&mut raw.flags);
+        clear(&mut raw.timestamps);
+        clear(&mut raw.headers.counts);
+        clear(&mut raw.headers.names);
+        clear(&mut raw.headers.name_ends);
+        clear(&mut raw.headers.values);
+        clear(&mut raw.headers.value_ends);
+        clear(&mut raw.headers.nulls);
+        self.present = 0;
     }
 
-    pub fn value_bytes(&self) -> usize {
-        self.raw.values.len()
+    pub fn as_raw(&self) -> &Outputs {
+        &self.raw
     }
 
     /// The value of the output that is being written is what gets appended here.
@@ -100,9 +131,9 @@ impl Columns {
             headers.nulls.resize(headers.name_ends.len(), 0);
             self.present |= column::NULLS;
         }
-        headers.names.extend_from_slice(name);
+        append(&mut headers.names, name);
         headers.name_ends.push(end(&headers.names));
-        headers.values.extend_from_slice(value.unwrap_or_default());
+        append(&mut headers.values, value.unwrap_or_default());
         headers.value_ends.push(end(&headers.values));
         if self.present & column::NULLS != 0 {
             headers.nulls.push(u8::from(value.is_none()));
@@ -265,10 +296,6 @@ impl Columns {
             raw.headers.nulls.clear();
         }
         self.present = mark.present;
-    }
-
-    pub fn into_raw(self) -> Outputs {
-        self.raw
     }
 }
 

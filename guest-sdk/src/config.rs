@@ -9,7 +9,20 @@ use std::str::FromStr;
 /// Outside of Wasm this reads what [`testing`](crate::testing) was given.
 pub fn get(key: &str) -> Option<String> {
     #[cfg(target_arch = "wasm32")]
-    return crate::bindings::sandmill::handler::config::get(key);
+    return {
+        use crate::abi::{List, Maybe};
+        #[link(wasm_import_module = "sandmill:handler/config@0.1.0")]
+        unsafe extern "C" {
+            #[link_name = "get"]
+            fn get(key: *const u8, len: usize, value: *mut Maybe<List<u8>>);
+        }
+        let mut value = std::mem::MaybeUninit::uninit();
+        // SAFETY: the host reads the key, and writes an option of a text that it allocates.
+        unsafe {
+            get(key.as_ptr(), key.len(), value.as_mut_ptr());
+            value.assume_init().get().map(|text| text.into_string())
+        }
+    };
     #[cfg(not(target_arch = "wasm32"))]
     return crate::testing::host::config(key);
 }

@@ -1,15 +1,17 @@
 //! The glue between the contract's two functions and a [`Handler`]: one instance, its slot, the macros.
 //!
 //! The host makes one call at a time and never calls back into an instance, so a thread-local cell is all
-//! the synchronization there is; on Wasm it compiles to a plain static.
+//! the synchronization there is; on Wasm it compiles to a plain static. `abi` and `exports` hold the border
+//! itself.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 
-use crate::columns::Columns;
+use crate::abi::{self, Lent};
 use crate::config::Config;
 use crate::handler::{Handler, StartError};
 use crate::outputs::Answer;
-use crate::raw;
+use crate::raw::{self, Guest};
 use crate::record::Batch;
 
 /// Makes a type that implements [`Handler`] this crate's handler; `#[handler]` on the `impl` does the same.
@@ -20,22 +22,7 @@ macro_rules! export {
             ::std::thread_local! {
                 static SLOT: $crate::__private::Slot<$handler> = const { $crate::__private::Slot::new() };
             }
-
-            struct Exported;
-
-            impl $crate::raw::Guest for Exported {
-                fn start(
-                    config: ::std::vec::Vec<(::std::string::String, ::std::string::String)>,
-                ) -> ::core::result::Result<(), ::std::string::String> {
-                    SLOT.with(|slot| slot.start(config))
-                }
-
-                fn handle(batch: $crate::raw::Batch) -> $crate::raw::Answer {
-                    SLOT.with(|slot| slot.handle(batch))
-                }
-            }
-
-            $crate::export_raw!(Exported);
+            $crate::__export!(SLOT);
         };
     };
 }
@@ -43,27 +30,60 @@ macro_rules! export {
 /// Makes a type that implements [`raw::Guest`](crate::raw::Guest) this crate's handler.
 #[macro_export]
 macro_rules! export_raw {
-    ($guest:ident) => {
-        // A native build is for tests and has nobody to export to: there the guest only counts as used.
-        #[cfg(not(target_arch = "wasm32"))]
-        const _: fn($crate::raw::Batch) -> $crate::raw::Answer = <$guest as $crate::raw::Guest>::handle;
-        #[cfg(target_arch = "wasm32")]
-        $crate::bindings::export_handler!($guest with_types_in $crate::bindings);
+    ($guest:ty) => {
+        const _: () = {
+            ::std::thread_local! {
+                static SLOT: $crate::__private::RawSlot<$guest> = const { $crate::__private::RawSlot::new() };
+            }
+            $crate::__export!(SLOT);
+        };
     };
 }
 
-/// A handler's value, and what its last answer weighed.
-pub(crate) struct Instance<H> {
-    handler: H,
-    last: Weight,
+/// Exports the contract's functions for a slot.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($slot:ident) => {
+        // A native build is for tests and has nobody to export to: there the handler only counts as used.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = || $slot.with($crate::__private::used);
+
+        /// What the exports mean, for the tools that make a component.
+        #[cfg(target_arch = "wasm32")]
+        #[used]
+        #[unsafe(link_section = "component-type:sandmill-guest")]
+        static CONTRACT: [u8; $crate::__private::CONTRACT.len()] = *$crate::__private::CONTRACT;
+
+        #[cfg(target_arch = "wasm32")]
+        #[unsafe(export_name = "sandmill:handler/process@0.1.0#start")]
+        unsafe extern "C" fn start(
+            config: *mut [$crate::__private::List<u8>; 2],
+            len: usize,
+        ) -> *const $crate::__private::Started {
+            // SAFETY: the host keeps the canonical ABI.
+            unsafe { $crate::__private::start(config, len, |config| $slot.with(|slot| slot.start(config))) }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        #[unsafe(export_name = "sandmill:handler/process@0.1.0#handle")]
+        unsafe extern "C" fn handle(
+            batch: *const $crate::__private::Lowered,
+        ) -> *const $crate::__private::LentAnswer {
+            // SAFETY: the host keeps the canonical ABI.
+            unsafe { $crate::__private::handle(batch, |batch| $slot.with(|slot| slot.lend(batch))) }
+        }
+    };
 }
 
-#[derive(Clone, Copy, Default)]
-struct Weight {
-    records: usize,
-    value_bytes: usize,
-    outputs: usize,
-    output_bytes: usize,
+/// Nothing; whoever names it with a slot uses the slot.
+#[doc(hidden)]
+pub fn used<S>(_: &S) {}
+
+/// A handler's value, and its last answer, whose columns are filled again and again.
+pub(crate) struct Instance<H> {
+    handler: H,
+    answer: Answer,
 }
 
 impl<H: Handler> Instance<H> {
@@ -72,62 +92,91 @@ impl<H: Handler> Instance<H> {
     }
 
     pub fn of(handler: H) -> Self {
-        Self { handler, last: Weight::default() }
+        Self { handler, answer: Answer::new() }
     }
 
-    pub fn handle(&mut self, batch: raw::Batch) -> raw::Answer {
-        let batch = Batch::new(batch);
-        let mut answer = Answer::new(self.columns(&batch));
-        self.handler.handle_batch(&batch, &mut answer);
-        let (outputs, output_bytes) = answer.size();
-        self.last = Weight { records: batch.len(), value_bytes: batch.value_bytes(), outputs, output_bytes };
-        answer.into_raw()
+    /// The columns and failures of the answer, until the next call.
+    pub fn handle(&mut self, batch: &Batch<'_>) -> (&raw::Outputs, &[raw::Failure]) {
+        self.answer.clear();
+        self.handler.handle_batch(batch, &mut self.answer);
+        self.answer.as_raw()
     }
-
-    /// Columns with the room that this batch needs if it comes to as much as the last one did, in
-    /// proportion. Growing by doubling would copy the outputs about twice.
-    fn columns(&self, batch: &Batch) -> Columns {
-        let last = self.last;
-        Columns::with_capacity(
-            scale(last.outputs, last.records, batch.len(), MOST_OUTPUTS),
-            scale(last.output_bytes, last.value_bytes, batch.value_bytes(), MOST_BYTES),
-        )
-    }
-}
-
-/// Room for more is never reserved on a guess: a guess may be wrong, and the guest's memory has a limit.
-const MOST_OUTPUTS: usize = 16 * 1024;
-const MOST_BYTES: usize = 1024 * 1024;
-
-fn scale(last_out: usize, last_in: usize, now: usize, most: usize) -> usize {
-    let expected = (last_out as u64).saturating_mul(now as u64) / (last_in as u64).max(1);
-    // An eighth more, because batches of one size still differ.
-    usize::try_from(expected.saturating_add(expected / 8)).map_or(most, |expected| expected.min(most))
 }
 
 /// Holds the instance between the host's calls.
 #[doc(hidden)]
-pub struct Slot<H>(RefCell<Option<Instance<H>>>);
+pub struct Slot<H>(RefCell<State<Instance<H>>>);
+
+struct State<I> {
+    instance: Option<I>,
+    lent: Lent,
+}
+
+const BEFORE_START: &str = "the host calls start before the first batch";
 
 impl<H: Handler> Slot<H> {
     pub const fn new() -> Self {
-        Self(RefCell::new(None))
+        Self(RefCell::new(State { instance: None, lent: Lent::new() }))
     }
 
     pub fn start(&self, config: Vec<(String, String)>) -> Result<(), String> {
         let instance =
             Instance::start(&Config::from_entries(config)).map_err(|error| with_sources(&*error))?;
-        self.0.replace(Some(instance));
+        self.0.borrow_mut().instance = Some(instance);
         Ok(())
     }
 
-    pub fn handle(&self, batch: raw::Batch) -> raw::Answer {
-        let mut instance = self.0.borrow_mut();
-        instance.as_mut().expect("the host calls start before the first batch").handle(batch)
+    /// Handles a batch; the answer stays where it is until the next one.
+    pub fn lend(&self, batch: Batch<'_>) -> *const abi::Answer {
+        let State { instance, lent } = &mut *self.0.borrow_mut();
+        let (outputs, failures) = instance.as_mut().expect(BEFORE_START).handle(&batch);
+        lent.answer(outputs, failures)
+    }
+
+    /// Handles a batch outside of Wasm, and hands its answer to `read`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn call<T>(&self, columns: &raw::Batch, read: impl FnOnce(&raw::Outputs, &[raw::Failure]) -> T) -> T {
+        let header_ends = crate::testing::header_ends(columns);
+        let batch = Batch::of(columns, &header_ends);
+        let mut state = self.0.borrow_mut();
+        let (outputs, failures) = state.instance.as_mut().expect(BEFORE_START).handle(&batch);
+        read(outputs, failures)
     }
 }
 
 impl<H: Handler> Default for Slot<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Holds what a handler on bare columns answered last.
+#[doc(hidden)]
+pub struct RawSlot<G> {
+    last: RefCell<(Option<raw::Answer>, Lent)>,
+    guest: PhantomData<G>,
+}
+
+impl<G: Guest> RawSlot<G> {
+    pub const fn new() -> Self {
+        Self { last: RefCell::new((None, Lent::new())), guest: PhantomData }
+    }
+
+    pub fn start(&self, config: Vec<(String, String)>) -> Result<(), String> {
+        G::start(config)
+    }
+
+    /// Handles a batch; the answer stays where it is until the next one.
+    pub fn lend(&self, batch: Batch<'_>) -> *const abi::Answer {
+        let (last, lent) = &mut *self.last.borrow_mut();
+        // It may be large: its memory is free for the next one.
+        *last = None;
+        let answer = last.insert(G::handle(batch.to_raw()));
+        lent.answer(&answer.outputs, &answer.failures)
+    }
+}
+
+impl<G: Guest> Default for RawSlot<G> {
     fn default() -> Self {
         Self::new()
     }
@@ -147,13 +196,6 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guess_of_the_room_follows_the_last_answer_and_never_exceeds_its_bound() {
-        assert_eq!(scale(0, 0, 100, MOST_OUTPUTS), 0);
-        assert_eq!(scale(800, 400, 100, MOST_OUTPUTS), 225);
-        assert_eq!(scale(usize::MAX, 1, usize::MAX, MOST_BYTES), MOST_BYTES);
-    }
 
     #[test]
     fn a_start_that_fails_says_why_with_all_causes() {

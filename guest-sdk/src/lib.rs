@@ -27,10 +27,12 @@
 //!
 //! # A record's way through the guest
 //!
-//! The host copies a batch into the guest's memory, column by column, and calls `handle` once. [`Batch`]
-//! takes the columns as they are; a [`Record`] is an index and two borrowed slices. [`Outputs`] appends to
-//! the columns of the answer. What an output takes over from its input (key, headers, timestamp) is not
-//! written at all: a column in which nothing differs stays empty. Nothing is allocated per record.
+//! The host copies a batch into the guest's memory, column by column, and calls `handle` once. Its columns
+//! lie in an arena that is emptied when the call is over; [`Batch`] borrows them as they are, and a [`Record`]
+//! is an index and two slices. [`Outputs`] appends to the columns of the answer, which the host reads where
+//! they are and which the next call fills again. What an output takes over from its input (key, headers,
+//! timestamp) is not written at all: a column in which nothing differs stays absent. Nothing is allocated per
+//! record, and in a steady state nothing per call.
 //!
 //! # Failing
 //!
@@ -43,17 +45,24 @@
 //! # Module index
 //!
 //! - `record`: [`Batch`], [`Record`], [`Headers`]: reading.
-//! - `outputs`: [`Outputs`], [`OutputRecord`], [`Answer`]: writing; `columns`: where it is written to.
+//! - `outputs`: [`Outputs`], [`OutputRecord`], [`Answer`]: writing; `columns`: where it is written to, `copy`: how.
 //! - `failure`: [`Failure`], [`ResultExt`].
 //! - `handler`: the [`Handler`] trait; `export`: one instance, and the macros that export it.
+//! - `abi`, `exports`, `arena`: the border, and where a batch lies.
 //! - [`config`], [`log`]: what the host offers. [`testing`]: what stands in for the host in `cargo test`.
 //! - [`raw`]: the contract itself.
 
-#[doc(hidden)]
-pub mod bindings;
+// Only a host lowers a batch; a native build has none.
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod abi;
+#[cfg(any(target_arch = "wasm32", test))]
+mod arena;
 mod columns;
 pub mod config;
+mod copy;
 mod export;
+#[cfg(target_arch = "wasm32")]
+mod exports;
 mod failure;
 mod handler;
 pub mod log;
@@ -74,5 +83,8 @@ pub use sandmill_guest_macros::handler;
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::export::Slot;
+    pub use crate::abi::{Answer as LentAnswer, CONTRACT, List, Lowered, Started};
+    pub use crate::export::{RawSlot, Slot, used};
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::exports::{handle, start};
 }

@@ -6,14 +6,32 @@
 
 use std::fmt;
 
-pub use crate::bindings::sandmill::handler::log::Level;
 #[doc(inline)]
 pub use crate::{debug, error, info, trace, warn};
+
+/// How urgent a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
 
 /// Writes one line.
 pub fn write(level: Level, message: &str) {
     #[cfg(target_arch = "wasm32")]
-    crate::bindings::sandmill::handler::log::write(level, message);
+    {
+        #[link(wasm_import_module = "sandmill:handler/log@0.1.0")]
+        unsafe extern "C" {
+            #[link_name = "write"]
+            fn write(level: i32, message: *const u8, len: usize);
+        }
+        // SAFETY: the message is there while the host reads it.
+        unsafe { write(level as i32, message.as_ptr(), message.len()) }
+    }
     #[cfg(not(target_arch = "wasm32"))]
     crate::testing::host::log(level, message);
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 
 use crate::columns::{Columns, Key, Mark, Shape};
+use crate::copy::append;
 use crate::failure::Failure;
 use crate::raw;
 use crate::record::{Header, Record};
@@ -25,7 +26,7 @@ impl Outputs {
     /// the input. This is the fast path: one copy of the value, nothing else.
     #[inline]
     pub fn emit(&mut self, value: impl AsRef<[u8]>) {
-        self.columns.values().extend_from_slice(value.as_ref());
+        append(self.columns.values(), value.as_ref());
         self.columns.push_plain(self.input);
     }
 
@@ -101,7 +102,7 @@ impl OutputRecord<'_> {
     /// Gives it this key.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.columns.clear_key();
-        self.columns.keys().extend_from_slice(key.as_ref());
+        append(self.columns.keys(), key.as_ref());
         self.shape.key = Key::Own;
         self
     }
@@ -116,7 +117,7 @@ impl OutputRecord<'_> {
     /// Gives it this value, in place of what was written to it before.
     pub fn value(mut self, value: impl AsRef<[u8]>) -> Self {
         self.columns.clear_value();
-        self.columns.values().extend_from_slice(value.as_ref());
+        append(self.columns.values(), value.as_ref());
         self.shape.tombstone = false;
         self
     }
@@ -181,7 +182,7 @@ impl OutputRecord<'_> {
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.shape.tombstone = false;
-        self.columns.values().extend_from_slice(bytes);
+        append(self.columns.values(), bytes);
     }
 
     /// Appends text to the value: `write!(output, "{n}")`, which cannot fail here and so returns nothing.
@@ -235,8 +236,15 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(columns: Columns) -> Self {
-        Self { outputs: Outputs { columns, input: 0 }, failures: Vec::new(), next: 0 }
+    pub(crate) fn new() -> Self {
+        Self { outputs: Outputs { columns: Columns::default(), input: 0 }, failures: Vec::new(), next: 0 }
+    }
+
+    /// Empties it for another batch and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.outputs.columns.clear();
+        self.failures.clear();
+        self.next = 0;
     }
 
     /// Runs `respond` for one record. If it fails, what it emitted is taken back.
@@ -258,12 +266,8 @@ impl Answer {
         }
     }
 
-    /// How many outputs there are, and how many bytes their values have.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        (self.outputs.columns.len(), self.outputs.columns.value_bytes())
-    }
-
-    pub(crate) fn into_raw(self) -> raw::Answer {
-        raw::Answer { outputs: self.outputs.columns.into_raw(), failures: self.failures }
+    /// The columns of the contract.
+    pub(crate) fn as_raw(&self) -> (&raw::Outputs, &[raw::Failure]) {
+        (self.outputs.columns.as_raw(), &self.failures)
     }
 }

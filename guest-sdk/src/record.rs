@@ -1,4 +1,4 @@
-//! Reading: a [`Batch`] owns the columns that the host copied in, a [`Record`] borrows one row of them.
+//! Reading: a [`Batch`] borrows the columns that the host copied in, a [`Record`] is one row of them.
 
 use crate::raw::{self, HeaderColumns, input_flag};
 
@@ -6,43 +6,104 @@ use crate::raw::{self, HeaderColumns, input_flag};
 ///
 /// Invariant: the host wrote the columns, so their lengths agree and their ends grow and stay inside the
 /// bytes. A batch that breaks this panics; it cannot come from a host that keeps the contract.
-#[derive(Debug)]
-pub struct Batch {
-    raw: raw::Batch,
-    /// Where each record's headers end in the header columns; empty if no record has any.
-    header_ends: Vec<u32>,
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) offsets: &'a [i64],
+    pub(crate) timestamps: &'a [i64],
+    pub(crate) keys: &'a [u8],
+    pub(crate) key_ends: &'a [u32],
+    pub(crate) values: &'a [u8],
+    pub(crate) value_ends: &'a [u32],
+    pub(crate) flags: &'a [u8],
+    pub(crate) attempts: &'a [u8],
+    pub(crate) headers: HeaderView<'a>,
 }
 
-impl Batch {
-    /// Takes the columns over. The header counts become ends in place, so this allocates nothing.
-    pub(crate) fn new(mut raw: raw::Batch) -> Self {
-        let mut header_ends = std::mem::take(&mut raw.headers.counts);
-        let mut end = 0;
-        for count in &mut header_ends {
-            end += *count;
-            *count = end;
+/// Columns of headers, with where those of each record end in place of how many it has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeaderView<'a> {
+    /// Empty if no record has any.
+    pub(crate) ends: &'a [u32],
+    pub(crate) names: &'a [u8],
+    pub(crate) name_ends: &'a [u32],
+    pub(crate) values: &'a [u8],
+    pub(crate) value_ends: &'a [u32],
+    pub(crate) nulls: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// Borrows columns that a test or a native host made; `header_ends` come from their header counts.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn of(columns: &'a raw::Batch, header_ends: &'a [u32]) -> Self {
+        let headers = &columns.headers;
+        Self {
+            topic: &columns.topic,
+            partition: columns.partition,
+            offsets: &columns.offsets,
+            timestamps: &columns.timestamps,
+            keys: &columns.keys,
+            key_ends: &columns.key_ends,
+            values: &columns.values,
+            value_ends: &columns.value_ends,
+            flags: &columns.flags,
+            attempts: &columns.attempts,
+            headers: HeaderView {
+                ends: header_ends,
+                names: &headers.names,
+                name_ends: &headers.name_ends,
+                values: &headers.values,
+                value_ends: &headers.value_ends,
+                nulls: &headers.nulls,
+            },
         }
-        Self { raw, header_ends }
+    }
+
+    /// The same columns, owned.
+    pub(crate) fn to_raw(self) -> raw::Batch {
+        let headers = self.headers;
+        let starts = std::iter::once(&0).chain(headers.ends);
+        raw::Batch {
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            offsets: self.offsets.to_vec(),
+            timestamps: self.timestamps.to_vec(),
+            keys: self.keys.to_vec(),
+            key_ends: self.key_ends.to_vec(),
+            values: self.values.to_vec(),
+            value_ends: self.value_ends.to_vec(),
+            flags: self.flags.to_vec(),
+            attempts: self.attempts.to_vec(),
+            headers: HeaderColumns {
+                counts: headers.ends.iter().zip(starts).map(|(end, start)| end - start).collect(),
+                names: headers.names.to_vec(),
+                name_ends: headers.name_ends.to_vec(),
+                values: headers.values.to_vec(),
+                value_ends: headers.value_ends.to_vec(),
+                nulls: headers.nulls.to_vec(),
+            },
+        }
     }
 
     /// The topic of all records.
-    pub fn topic(&self) -> &str {
-        &self.raw.topic
+    pub fn topic(&self) -> &'a str {
+        self.topic
     }
 
     /// The partition of all records.
     pub fn partition(&self) -> i32 {
-        self.raw.partition
+        self.partition
     }
 
     /// How many records there are.
     pub fn len(&self) -> usize {
-        self.raw.offsets.len()
+        self.offsets.len()
     }
 
     /// Whether there is none. The host calls with at least one.
     pub fn is_empty(&self) -> bool {
-        self.raw.offsets.is_empty()
+        self.offsets.is_empty()
     }
 
     /// The record at `index`, or none past the last.
@@ -50,29 +111,31 @@ impl Batch {
         if index >= self.len() {
             return None;
         }
-        let flags = self.raw.flags.get(index).copied().unwrap_or(0);
-        let key = slice(&self.raw.keys, &self.raw.key_ends, index);
-        let value = slice(&self.raw.values, &self.raw.value_ends, index);
-        Some(Record {
-            batch: self,
-            index,
-            key: (flags & input_flag::NO_KEY == 0).then_some(key),
-            value: (flags & input_flag::NO_VALUE == 0).then_some(value),
-        })
+        let start = |ends: &[u32]| if index == 0 { 0 } else { ends[index - 1] as usize };
+        Some(self.record(index, start(self.key_ends), start(self.value_ends)))
     }
 
     /// The records, oldest first.
     pub fn iter(&self) -> Records<'_> {
-        Records { batch: self, next: 0 }
+        Records { batch: self, next: 0, key_start: 0, value_start: 0 }
     }
 
-    /// Bytes of all values.
-    pub(crate) fn value_bytes(&self) -> usize {
-        self.raw.values.len()
+    /// The record at `index`, whose key and value begin at these places.
+    #[inline]
+    fn record(&self, index: usize, key_start: usize, value_start: usize) -> Record<'_> {
+        let key = &self.keys[key_start..self.key_ends[index] as usize];
+        let value = &self.values[value_start..self.value_ends[index] as usize];
+        let flags = if self.flags.is_empty() { 0 } else { self.flags[index] };
+        Record {
+            batch: self,
+            index,
+            key: (flags & input_flag::NO_KEY == 0).then_some(key),
+            value: (flags & input_flag::NO_VALUE == 0).then_some(value),
+        }
     }
 }
 
-impl<'a> IntoIterator for &'a Batch {
+impl<'a> IntoIterator for &'a Batch<'_> {
     type Item = Record<'a>;
     type IntoIter = Records<'a>;
 
@@ -84,8 +147,10 @@ impl<'a> IntoIterator for &'a Batch {
 /// The records of a batch, oldest first.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
-    batch: &'a Batch,
+    batch: &'a Batch<'a>,
     next: usize,
+    key_start: usize,
+    value_start: usize,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -93,8 +158,14 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        let record = self.batch.get(self.next)?;
-        self.next += 1;
+        let index = self.next;
+        if index >= self.batch.len() {
+            return None;
+        }
+        let record = self.batch.record(index, self.key_start, self.value_start);
+        self.next = index + 1;
+        self.key_start = self.batch.key_ends[index] as usize;
+        self.value_start = self.batch.value_ends[index] as usize;
         Some(record)
     }
 
@@ -109,7 +180,7 @@ impl ExactSizeIterator for Records<'_> {}
 /// One record: a row of its batch, cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    batch: &'a Batch,
+    batch: &'a Batch<'a>,
     index: usize,
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
@@ -130,10 +201,10 @@ impl<'a> Record<'a> {
 
     /// The headers, in the order in which the record has them.
     pub fn headers(&self) -> Headers<'a> {
-        let ends = &self.batch.header_ends;
+        let ends = self.batch.headers.ends;
         let start = if self.index == 0 { 0 } else { ends.get(self.index - 1).copied().unwrap_or(0) };
         let end = ends.get(self.index).copied().unwrap_or(0);
-        Headers { columns: &self.batch.raw.headers, next: start as usize, end: end as usize }
+        Headers { columns: self.batch.headers, next: start as usize, end: end as usize }
     }
 
     /// The last header of this name, which is the one that counts where a name repeats.
@@ -143,27 +214,27 @@ impl<'a> Record<'a> {
 
     /// Milliseconds since 1970; none where the record has no timestamp.
     pub fn timestamp(&self) -> Option<i64> {
-        Some(self.batch.raw.timestamps[self.index]).filter(|&timestamp| timestamp != -1)
+        Some(self.batch.timestamps[self.index]).filter(|&timestamp| timestamp != -1)
     }
 
     /// The record's offset in its partition.
     pub fn offset(&self) -> i64 {
-        self.batch.raw.offsets[self.index]
+        self.batch.offsets[self.index]
     }
 
     /// The topic it came from.
     pub fn topic(&self) -> &'a str {
-        &self.batch.raw.topic
+        self.batch.topic
     }
 
     /// The partition it came from.
     pub fn partition(&self) -> i32 {
-        self.batch.raw.partition
+        self.batch.partition
     }
 
     /// How often this record was tried before; 0 at the first attempt, and at most 255.
     pub fn attempt(&self) -> u8 {
-        self.batch.raw.attempts.get(self.index).copied().unwrap_or(0)
+        self.batch.attempts.get(self.index).copied().unwrap_or(0)
     }
 
     /// The record's place in its batch.
@@ -184,7 +255,7 @@ pub struct Header<'a> {
 /// The headers of one record, in order.
 #[derive(Clone, Debug)]
 pub struct Headers<'a> {
-    columns: &'a HeaderColumns,
+    columns: HeaderView<'a>,
     next: usize,
     end: usize,
 }
@@ -194,8 +265,8 @@ impl<'a> Headers<'a> {
         let columns = self.columns;
         let null = columns.nulls.get(index).is_some_and(|&null| null != 0);
         Header {
-            name: slice(&columns.names, &columns.name_ends, index),
-            value: (!null).then(|| slice(&columns.values, &columns.value_ends, index)),
+            name: slice(columns.names, columns.name_ends, index),
+            value: (!null).then(|| slice(columns.values, columns.value_ends, index)),
         }
     }
 }

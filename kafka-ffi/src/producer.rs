@@ -166,10 +166,10 @@ impl<C: ClientContext> Producer<C> {
             wait = Duration::ZERO;
             match event.kind() {
                 c::RD_KAFKA_EVENT_DR => {
-                    // SAFETY: the event is live; the messages that it hands out live with it.
-                    while let Some(message) =
-                        unsafe { c::rd_kafka_event_message_next(event.as_ptr()).as_ref() }
-                    {
+                    loop {
+                        // SAFETY: the event is live; the messages that it hands out live with it.
+                        let message = unsafe { c::rd_kafka_event_message_next(event.as_ptr()).as_ref() };
+                        let Some(message) = message else { break };
                         // SAFETY: the field lies in a live message.
                         let number = unsafe { read_code(&raw const message.err) };
                         let outcome = if number == 0 { Ok(()) } else { Err(code(number)) };

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::header_ends;
 use crate::failure::Failure;
 use crate::raw::{self, FailureKind, HeaderColumns, output_flag};
 use crate::record::{Batch, Record};
@@ -94,7 +95,8 @@ macro_rules! ensure {
 /// # Errors
 /// If the answer breaks a rule of the contract.
 pub fn read_answer(batch: &raw::Batch, answer: &raw::Answer) -> Result<Answered, WrongAnswer> {
-    let batch = Batch::new(batch.clone());
+    let header_ends = header_ends(batch);
+    let batch = Batch::of(batch, &header_ends);
     let mut outcomes = vec![Outcome::Done(Vec::new()); batch.len()];
 
     for failure in &answer.failures {

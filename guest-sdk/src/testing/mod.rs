@@ -29,12 +29,14 @@ pub use answer::{Answered, Outcome, Output, WrongAnswer, read_answer};
 pub use host::take_log;
 pub use input::{Input, batch};
 
+use crate::abi::into_ends;
 use crate::config::Config;
 use crate::export::Instance;
 use crate::failure::Failure;
 use crate::handler::{Handler, StartError};
 use crate::outputs::Outputs;
-use crate::record::Record;
+use crate::raw;
+use crate::record::{Batch, Record};
 
 /// One instance of a handler.
 pub struct Harness<H> {
@@ -59,10 +61,19 @@ impl<H: Handler> Harness<H> {
     /// # Panics
     /// If the handler panics, which the host would answer by throwing the instance away.
     pub fn run<I: Into<Input>>(&mut self, inputs: impl IntoIterator<Item = I>) -> Answered {
-        let batch = batch(inputs);
-        let answer = self.instance.handle(batch.clone());
-        read_answer(&batch, &answer).expect("an answer that is built through `Answer` keeps the contract")
+        let columns = batch(inputs);
+        let header_ends = header_ends(&columns);
+        let (outputs, failures) = self.instance.handle(&Batch::of(&columns, &header_ends));
+        let answer = raw::Answer { outputs: outputs.clone(), failures: failures.to_vec() };
+        read_answer(&columns, &answer).expect("an answer that is built through `Answer` keeps the contract")
     }
+}
+
+/// Where the headers of each record end, as a batch wants it.
+pub(crate) fn header_ends(columns: &raw::Batch) -> Vec<u32> {
+    let mut counts = columns.headers.counts.clone();
+    into_ends(&mut counts);
+    counts
 }
 
 /// Hands one batch of these records to a handler that is a function.

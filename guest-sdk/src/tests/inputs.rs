@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{OwnedHeader, bytes, headers};
 use crate::record::Batch;
-use crate::testing::{Input, batch};
+use crate::testing::{Input, batch, header_ends};
 use crate::{Header, Record};
 
 /// A record as a struct of its own.
@@ -78,7 +78,10 @@ impl Model {
 proptest! {
     #[test]
     fn a_record_reads_as_it_was_written(models in vec(Model::any(), 0..12)) {
-        let batch = Batch::new(batch(models.iter().map(Model::input)));
+        let columns = batch(models.iter().map(Model::input));
+        let header_ends = header_ends(&columns);
+        let batch = Batch::of(&columns, &header_ends);
+        prop_assert_eq!(&batch.to_raw(), &columns);
         prop_assert_eq!(batch.len(), models.len());
         let read: Vec<_> = batch.iter().map(Model::read).collect();
         prop_assert_eq!(&read, &models);
@@ -99,7 +102,7 @@ proptest! {
         let columns = batch(models.iter().map(Model::input));
         prop_assert!(columns.flags.is_empty() && columns.attempts.is_empty());
         prop_assert!(columns.headers.counts.is_empty());
-        let read: Vec<_> = Batch::new(columns).iter().map(Model::read).collect();
+        let read: Vec<_> = Batch::of(&columns, &[]).iter().map(Model::read).collect();
         prop_assert_eq!(&read, &models);
     }
 }
@@ -107,7 +110,9 @@ proptest! {
 #[test]
 fn the_last_header_of_a_name_counts() {
     let input = Input::new("v").header("a", "1").header("b", "2").header("a", "3").null_header("c");
-    let batch = Batch::new(batch([input]));
+    let columns = batch([input]);
+    let header_ends = header_ends(&columns);
+    let batch = Batch::of(&columns, &header_ends);
     let record = batch.get(0).expect("there is one");
     assert_eq!(record.header("a").and_then(|header| header.value), Some(&b"3"[..]));
     assert_eq!(record.header("c").map(|header| header.value), Some(None));

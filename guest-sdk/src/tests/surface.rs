@@ -101,8 +101,9 @@ fn a_handler_of_batches_may_leave_records_out() {
 #[test]
 #[should_panic(expected = "in the order of the batch")]
 fn records_are_not_responded_to_out_of_order() {
-    let batch = Batch::new(batch(["a", "b"]));
-    let mut answer = Answer::new(crate::columns::Columns::default());
+    let columns = batch(["a", "b"]);
+    let batch = Batch::of(&columns, &[]);
+    let mut answer = Answer::new();
     for index in [1, 0] {
         answer.respond(batch.get(index).expect("there are two"), |_| Ok(()));
     }
@@ -111,8 +112,9 @@ fn records_are_not_responded_to_out_of_order() {
 #[test]
 #[should_panic(expected = "forwarded while it is handled")]
 fn another_record_than_the_one_at_hand_is_not_forwarded() {
-    let batch = Batch::new(batch(["a", "b"]));
-    let mut answer = Answer::new(crate::columns::Columns::default());
+    let columns = batch(["a", "b"]);
+    let batch = Batch::of(&columns, &[]);
+    let mut answer = Answer::new();
     let (first, second) = (batch.get(0).expect("a"), batch.get(1).expect("b"));
     answer.respond(first, |out| {
         out.forward(second);
@@ -163,7 +165,11 @@ fn the_exported_slot_holds_one_instance_between_calls() {
     });
     assert_eq!(slot.start(Vec::new()), Ok(()));
     for expected in ["1", "2"] {
-        let answer = read_answer(&columns, &slot.handle(columns.clone())).expect("the contract is kept");
+        let answer = slot.call(&columns, |outputs, failures| raw::Answer {
+            outputs: outputs.clone(),
+            failures: failures.to_vec(),
+        });
+        let answer = read_answer(&columns, &answer).expect("the contract is kept");
         assert_eq!(answer.texts(), [expected]);
     }
     take_log();

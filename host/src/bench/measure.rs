@@ -80,6 +80,12 @@ pub fn measure(contender: &Contender, job: &Job) -> Result<Measurement, Error> {
     if let (Some(output), Some(before)) = (&job.output, &before) {
         run.check_outputs(output, before)?;
     }
+    if done.commits
+        && let Err(error) = cluster.delete_group(&group)
+    {
+        // The broker forgets it by itself after some days.
+        tracing::debug!(%error, "a group is left");
+    }
     let first = run.state.first.ok_or_else(|| run.wrong("never said when its first record came"))?;
     let clock_end = match (done.commits, committed_us) {
         (false, _) => ClockEnd::LastRecord,

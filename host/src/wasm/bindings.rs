@@ -52,41 +52,47 @@ pub(crate) fn lower<'a>(origin: &'a TopicPartition, batch: &'a batch::Batch) -> 
         key_ends,
         values,
         value_ends,
-        flags: batch.flags(),
-        attempts: batch.attempts(),
-        headers: types::HeaderColumnsParam {
+        flags: unless_empty(batch.flags()),
+        attempts: unless_empty(batch.attempts()),
+        headers: (!headers.counts().is_empty()).then(|| types::HeaderColumnsParam {
             counts: headers.counts(),
             names,
             name_ends,
             values: header_values,
             value_ends: header_value_ends,
-            nulls: headers.nulls(),
-        },
+            nulls: unless_empty(headers.nulls()),
+        }),
     }
+}
+
+/// A column that says nothing is absent: an empty list would cost a call of the guest's allocator.
+fn unless_empty<T>(column: &[T]) -> Option<&[T]> {
+    (!column.is_empty()).then_some(column)
 }
 
 impl From<types::Answer> for RawAnswer {
     fn from(answer: types::Answer) -> RawAnswer {
         let types::Answer { outputs, failures } = answer;
+        let headers = outputs.headers.map(|headers| HeaderColumns {
+            counts: headers.counts,
+            names: headers.names,
+            name_ends: headers.name_ends,
+            values: headers.values,
+            value_ends: headers.value_ends,
+            nulls: headers.nulls.unwrap_or_default(),
+        });
         RawAnswer {
             outputs: Columns {
                 inputs: outputs.inputs,
-                destinations: outputs.destinations,
-                partitions: outputs.partitions,
-                keys: outputs.keys,
-                key_ends: outputs.key_ends,
+                destinations: outputs.destinations.unwrap_or_default(),
+                partitions: outputs.partitions.unwrap_or_default(),
+                keys: outputs.keys.unwrap_or_default(),
+                key_ends: outputs.key_ends.unwrap_or_default(),
                 values: outputs.values,
                 value_ends: outputs.value_ends,
-                flags: outputs.flags,
-                timestamps: outputs.timestamps,
-                headers: HeaderColumns {
-                    counts: outputs.headers.counts,
-                    names: outputs.headers.names,
-                    name_ends: outputs.headers.name_ends,
-                    values: outputs.headers.values,
-                    value_ends: outputs.headers.value_ends,
-                    nulls: outputs.headers.nulls,
-                },
+                flags: outputs.flags.unwrap_or_default(),
+                timestamps: outputs.timestamps.unwrap_or_default(),
+                headers: headers.unwrap_or_default(),
             },
             failures: failures.into_iter().map(RawFailure::from).collect(),
         }

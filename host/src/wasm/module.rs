@@ -174,8 +174,8 @@ impl Linked {
     /// Makes an instance in `store`. Its `start` was not called yet.
     pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<(Start, Handle)> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
-        let start = instance.get_typed_func(&mut *store, &self.start)?;
-        let handle = instance.get_typed_func(&mut *store, &self.handle)?;
+        let start = instance.get_typed_func(&mut *store, self.start)?;
+        let handle = instance.get_typed_func(&mut *store, self.handle)?;
         Ok((start, handle))
     }
 }

@@ -98,6 +98,12 @@ fn all_levels_read_parse_and_write_the_same_records() {
     let topic = made(&ended.stderr);
     assert!(topic.starts_with(MADE));
     assert_gone(kafka, &topic);
+    let groups = kafka.tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &["--list"]);
+    let left = format!("{MADE}-");
+    // Groups are named by the process that made them; others of this test run live beside.
+    let process = topic.rsplit('-').nth(1).expect("the name holds the process");
+    let ours = |group: &&str| group.starts_with(&left) && group.contains(&format!("-{process}-"));
+    assert_eq!(groups.lines().filter(ours).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 /// A deleted topic goes a moment later.

@@ -34,6 +34,8 @@ impl std::fmt::Debug for Cluster {
 }
 
 const BROKERS: &str = "bootstrap.servers";
+/// Where brokers keep commits.
+pub(super) const COMMITS: &str = "__consumer_offsets";
 
 impl Cluster {
     /// A client of these brokers, with what else is needed to get in.
@@ -131,6 +133,26 @@ impl Cluster {
         let options = AdminOptions::new().operation_timeout(Some(REQUEST));
         let admin = self.admin()?;
         let results = block_on(admin.delete_topics(&[name], &options))?.map_err(failed(&action))?;
+        results.into_iter().try_for_each(|result| match result {
+            Err((_, code)) => Err(refused(&action, code)),
+            Ok(_) => Ok(()),
+        })
+    }
+
+    /// Makes the broker forget what a group committed, once that has no members any more. Does nothing on a
+    /// broker that keeps commits in no topic: that is an embedded one, which does not know the request, and
+    /// over that this version of the client aborts the process.
+    ///
+    /// # Errors
+    /// If the broker refuses it: the group has members, or never committed anything.
+    pub fn delete_group(&self, group: &str) -> Result<(), Error> {
+        if !self.has_topic(COMMITS)? {
+            return Ok(());
+        }
+        let action = format!("delete group {group:?}");
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let admin = self.admin()?;
+        let results = block_on(admin.delete_groups(&[group], &options))?.map_err(failed(&action))?;
         results.into_iter().try_for_each(|result| match result {
             Err((_, code)) => Err(refused(&action, code)),
             Ok(_) => Ok(()),

@@ -7,12 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::cluster::Cluster;
+use super::cluster::{COMMITS, Cluster};
 use super::reading::Reading;
 use crate::bench::Error;
 
-/// Where brokers keep commits.
-const TOPIC: &str = "__consumer_offsets";
 /// Versions of keys that belong to commits; the others belong to groups.
 const COMMIT_KEYS: [i16; 2] = [0, 1];
 /// The reading of a few records may take this long without any.
@@ -46,10 +44,10 @@ impl Place {
     /// # Errors
     /// If the topic may not be looked at.
     pub fn of(cluster: &Cluster, group: &str) -> Result<Option<Self>, Error> {
-        if !cluster.has_topic(TOPIC)? {
+        if !cluster.has_topic(COMMITS)? {
             return Ok(None);
         }
-        let marks = cluster.watermarks(TOPIC)?;
+        let marks = cluster.watermarks(COMMITS)?;
         let partition = partition_of(group, i32::try_from(marks.len()).unwrap_or(i32::MAX));
         Ok(marks.get(&partition).map(|(_, end)| Self { partition, from: *end }))
     }
@@ -61,10 +59,10 @@ impl History {
     /// # Errors
     /// If the topic cannot be read: for want of a permission, as a rule.
     pub fn read(cluster: &Cluster, place: Option<&Place>, group: &str, topic: &str) -> Result<Self, Error> {
-        if !cluster.has_topic(TOPIC)? {
+        if !cluster.has_topic(COMMITS)? {
             return Ok(Self::default());
         }
-        let marks = cluster.watermarks(TOPIC)?;
+        let marks = cluster.watermarks(COMMITS)?;
         let partition = partition_of(group, i32::try_from(marks.len()).unwrap_or(i32::MAX));
         let Some((start, end)) = marks.get(&partition) else { return Ok(Self::default()) };
         let from = place.filter(|place| place.partition == partition).map_or(*start, |place| place.from);
@@ -72,7 +70,7 @@ impl History {
         let mut config = cluster.consumer_config("sandmill-bench");
         config.set("isolation.level", "read_uncommitted");
         let mut commits = Vec::new();
-        Reading::start(&config, TOPIC, &ranges)?.finish(STALL, |record| {
+        Reading::start(&config, COMMITS, &ranges)?.finish(STALL, |record| {
             commits.extend(commit(record.key(), record.payload(), record.timestamp_ms(), group, topic));
             Ok(())
         })?;

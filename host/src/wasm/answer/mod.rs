@@ -39,7 +39,8 @@ pub struct RawAnswer {
     pub failures: Vec<RawFailure>,
 }
 
-/// Columns of output records; the contract (`handler.wit`) says what each means.
+/// Columns of output records; the contract (`handler.wit`) says what each means. One that is absent there is
+/// empty here.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)]
 pub struct Columns {

@@ -1,7 +1,7 @@
 //! Guests for tests, from WebAssembly text.
 
 /// The component type of the contract, as tool chains embed it in core modules.
-mod contract {
+pub(super) mod contract {
     #![allow(missing_docs, unused)]
 
     wasmtime::component::bindgen!({
@@ -85,9 +85,12 @@ impl Guest {
         let mut guest = Guest::new(&format!("(i32.const {ANSWER})"));
         let mut place = 3072;
         for &(column, data, entries) in columns {
-            let mut pointer = u32::to_le_bytes(place).to_vec();
-            pointer.extend_from_slice(&entries.to_le_bytes());
-            guest = guest.with(&datum(ANSWER + column as u32, &pointer)).with(&datum(place, data));
+            let mut list = u32::to_le_bytes(place).to_vec();
+            list.extend_from_slice(&entries.to_le_bytes());
+            if column.is_optional() {
+                list.splice(..0, [1, 0, 0, 0]);
+            }
+            guest = guest.with(&datum(ANSWER + column as u32, &list)).with(&datum(place, data));
             place += u32::try_from(data.len()).expect("test data is small").next_multiple_of(8);
         }
         guest
@@ -138,18 +141,25 @@ impl Guest {
     }
 }
 
-/// Where the pointer to a column lies in an answer.
+/// Where a column lies in an answer: its address and length, or, of an optional one, a word that says whether
+/// these follow.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(super) enum Column {
     Inputs = 0,
     Destinations = 8,
-    Keys = 24,
-    KeyEnds = 32,
-    Values = 40,
-    ValueEnds = 48,
-    Flags = 56,
-    Failures = 120,
+    Keys = 32,
+    KeyEnds = 44,
+    Values = 56,
+    ValueEnds = 64,
+    Flags = 72,
+    Failures = 152,
+}
+
+impl Column {
+    fn is_optional(self) -> bool {
+        matches!(self, Column::Destinations | Column::Keys | Column::KeyEnds | Column::Flags)
+    }
 }
 
 /// A data segment.

@@ -216,3 +216,18 @@ proptest! {
         prop_assert!(Module::load(engine(), &[header, &bytes].concat(), Grants::ALL).is_err());
     }
 }
+
+/// The SDK carries the component type of the contract, so that handlers compile without the tools that make it.
+#[test]
+fn the_sdk_carries_this_contract() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/src/contract.bin");
+    let contract = super::guest::contract::COMPONENT_TYPE;
+    if std::env::var_os("UPDATE_CONTRACT").is_some() {
+        std::fs::write(path, contract).expect("the file can be written");
+    }
+    let carried = std::fs::read(path).expect("the SDK has it");
+    assert!(
+        carried == contract,
+        "run this test with UPDATE_CONTRACT=1: wit/handler.wit or its encoding changed"
+    );
+}

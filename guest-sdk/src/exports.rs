@@ -1,0 +1,119 @@
+//! The functions that a module exports, in terms of a handler: compiled for Wasm only.
+//!
+//! The host asks for memory with `cabi_realloc` at two kinds of moments. Between two calls it is for the next
+//! batch, which nobody frees: that comes from the arena. While the guest runs, or before it started, it is for
+//! the result of something that the guest called, and will be freed by whoever called it: that comes from the
+//! allocator.
+
+use std::alloc::{Layout, alloc, handle_alloc_error, realloc};
+use std::cell::UnsafeCell;
+
+use crate::abi::{self, Answer, List, Lowered, Started};
+use crate::arena::Arena;
+use crate::record::Batch;
+
+struct Memory {
+    arena: Arena,
+    /// The guest does not run: what the host asks for is part of a batch.
+    between_calls: bool,
+}
+
+/// A cell for the only thread there is.
+struct Single(UnsafeCell<Memory>);
+
+// SAFETY: modules with threads are refused by the host, and linked only with another target.
+unsafe impl Sync for Single {}
+
+static MEMORY: Single = Single(UnsafeCell::new(Memory { arena: Arena::new(), between_calls: false }));
+
+/// Runs `with` on the memory.
+fn memory<T>(with: impl FnOnce(&mut Memory) -> T) -> T {
+    // SAFETY: there is one thread, and no closure below calls back into this.
+    with(unsafe { &mut *MEMORY.0.get() })
+}
+
+/// What the host allocates with.
+#[unsafe(no_mangle)]
+extern "C" fn cabi_realloc(old: *mut u8, old_size: usize, align: usize, size: usize) -> *mut u8 {
+    if old_size == 0 && size == 0 {
+        return std::ptr::without_provenance_mut(align);
+    }
+    let in_arena = memory(|memory| memory.between_calls.then(|| memory.arena.alloc(size, align)));
+    match in_arena {
+        Some(place) => {
+            if old_size != 0 {
+                // SAFETY: the host got `old_size` bytes there, and `place` has room for `size`.
+                unsafe { place.copy_from_nonoverlapping(old, old_size.min(size)) };
+            }
+            place
+        }
+        None => owned(old, old_size, align, size),
+    }
+}
+
+/// Memory that somebody will free.
+#[cold]
+fn owned(old: *mut u8, old_size: usize, align: usize, size: usize) -> *mut u8 {
+    let layout =
+        |size| Layout::from_size_align(size, align).expect("the canonical ABI names small alignments");
+    // SAFETY: sizes are not 0, and `old` came from here with its size and alignment.
+    let place =
+        unsafe { if old_size == 0 { alloc(layout(size)) } else { realloc(old, layout(old_size), size) } };
+    if place.is_null() {
+        handle_alloc_error(layout(size));
+    }
+    place
+}
+
+/// `start`: takes over the config.
+///
+/// # Safety
+/// `config` and `len` are a list of pairs of texts that the host wrote into memory from [`cabi_realloc`].
+pub unsafe fn start(
+    config: *mut [List<u8>; 2],
+    len: usize,
+    start: impl FnOnce(Vec<(String, String)>) -> Result<(), String>,
+) -> *const Started {
+    assert!(!memory(|memory| memory.between_calls), "the host starts an instance once");
+    construct();
+    // SAFETY: the host wrote the list and the texts into memory from the allocator, with their lengths as sizes;
+    // an empty list has no memory.
+    let config = unsafe {
+        let pairs = if len == 0 { Vec::new() } else { Vec::from_raw_parts(config, len, len) };
+        pairs.into_iter().map(|[key, value]| (key.into_string(), value.into_string())).collect()
+    };
+    let started = Started::lend(start(config));
+    memory(|memory| memory.between_calls = true);
+    started
+}
+
+/// Runs static constructors. A linker that finds nobody doing so runs them around every export.
+fn construct() {
+    // The reactors of wasm32-wasip1 have a function for this that runs before everything else.
+    #[cfg(not(target_env = "p1"))]
+    {
+        unsafe extern "C" {
+            fn __wasm_call_ctors();
+        }
+        // SAFETY: the linker provides it, and an instance starts once.
+        unsafe { __wasm_call_ctors() }
+    }
+}
+
+/// `handle`: lends the batch to `handle`, which lends its answer to the host.
+///
+/// # Safety
+/// `lowered` is a batch that the host wrote into memory from [`cabi_realloc`].
+pub unsafe fn handle(
+    lowered: *const Lowered,
+    handle: impl FnOnce(Batch<'_>) -> *const Answer,
+) -> *const Answer {
+    memory(|memory| memory.between_calls = false);
+    // SAFETY: the host wrote it, and the arena keeps it until it is reset below.
+    let answer = handle(unsafe { abi::batch(&*lowered) });
+    memory(|memory| {
+        memory.arena.reset();
+        memory.between_calls = true;
+    });
+    answer
+}
