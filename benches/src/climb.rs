@@ -37,7 +37,7 @@ pub(crate) fn climb(
     let first = usize::from(!passes.warm_up);
     for pass in first..=passes.counted {
         for (index, row) in rows.iter_mut().enumerate() {
-            if row.failed.is_some() {
+            if row.failed.is_some() || pass == 0 && row.cold {
                 continue;
             }
             let what = format!("{part}: {}, {}", row.name, named(pass));
@@ -107,6 +107,18 @@ mod tests {
         assert_eq!(rows[0].warm_up, Some(Value::from(1.0)));
         assert_eq!((rows[0].number("n"), rows[1].number("n")), (&[3.0, 5.0][..], &[4.0, 6.0][..]));
         assert_eq!(rows[1].raw, [4.0, 6.0].map(Value::from));
+    }
+
+    #[test]
+    fn a_cold_row_is_not_in_the_pass_that_warms_up() {
+        let mut order = Vec::new();
+        let mut rows = rows();
+        rows[1].cold = true;
+        climb("p", Passes { counted: 1, warm_up: true }, rows, |index| {
+            order.push(index);
+            Ok(sample(1.0))
+        });
+        assert_eq!(order, [0, 0, 1]);
     }
 
     #[test]

@@ -88,7 +88,6 @@ impl Plan {
 impl Step {
     fn of(part: &'static Part, sizes: &Sizes, left_out: &BTreeMap<String, String>) -> Self {
         let passes = (part.passes)(sizes);
-        let runs = (passes.counted + usize::from(passes.warm_up)) as f64;
         match part.kind {
             Kind::Own { seconds, bytes, .. } => {
                 Self { part, rungs: Vec::new(), seconds: seconds(sizes), bytes: bytes(sizes) }
@@ -103,7 +102,7 @@ impl Step {
                 let output = rungs.iter().filter(|rung| rung.output).map(|rung| rung.topic.bytes() * 3).max();
                 Self {
                     part,
-                    seconds: filling + runs * rungs.iter().map(Rung::seconds).sum::<f64>(),
+                    seconds: filling + rungs.iter().map(|rung| rung.seconds_of(passes)).sum::<f64>(),
                     bytes: inputs + output.unwrap_or_default(),
                     rungs,
                 }

@@ -76,6 +76,9 @@ pub(crate) struct Row {
     pub warm_up: Option<Value>,
     /// Why it ended early. The passes before count.
     pub failed: Option<String>,
+    /// It has no part in the pass that warms up.
+    #[serde(skip)]
+    pub cold: bool,
 }
 
 impl Row {

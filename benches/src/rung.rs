@@ -3,6 +3,8 @@
 use sandmill::bench::Work;
 use sandmill::config::Ordering;
 
+use crate::climb::Passes;
+
 /// Keys of a topic that has not a log's.
 pub(crate) const KEYS: usize = 10_000;
 /// What a commit, a join and the start of a process take beside the records, in seconds: only for estimates.
@@ -138,6 +140,12 @@ impl Contender {
         }
     }
 
+    /// Whether it is in the pass that warms up. Confluent's is slow and has many settings, and its runs begin
+    /// with a new JVM in any case; what broker and page cache need for their warmth the others have done.
+    pub(crate) fn warms_up(&self) -> bool {
+        !matches!(self, Self::Confluent(_))
+    }
+
     /// Levels that are not ours: each needs a program of its own.
     pub(crate) const PEERS: [&str; 4] = ["java", "franz", "bento", "confluent"];
     /// All levels.
@@ -259,8 +267,13 @@ impl Rung {
         Self { output: true, ..self }
     }
 
-    /// How long one run takes, about.
-    pub(crate) fn seconds(&self) -> f64 {
+    /// How long all its runs take, about.
+    pub(crate) fn seconds_of(&self, passes: Passes) -> f64 {
+        let warm_up = passes.warm_up && self.contender.warms_up();
+        self.seconds() * (passes.counted + usize::from(warm_up)) as f64
+    }
+
+    fn seconds(&self) -> f64 {
         let records = self.topic.records as f64;
         let checked = if self.output { records / CHECKED_RECORDS } else { 0.0 };
         self.contender.start() + records / self.expected + checked

@@ -43,7 +43,7 @@ pub(crate) fn run(session: &Session, step: &Step, passes: Passes) -> Result<Clim
 fn row(rung: &Rung) -> Row {
     let traits = rung.traits();
     let traits: Vec<(&str, &str)> = traits.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    Row::new(&rung.name, &traits)
+    Row { cold: !rung.contender.warms_up(), ..Row::new(&rung.name, &traits) }
 }
 
 fn once(session: &Session, topics: &Topics<'_>, rung: &Rung) -> Result<Sample> {

@@ -26,11 +26,11 @@ const CONFLUENT: Confluent =
     Confluent { batch: 1, buffer: Some(20_000), concurrency: Some(100), linger_ms: None };
 /// Waits that are measured: milliseconds, calls at once, records.
 const WAITS: [(f64, u32, u64); 5] = [
-    (1.0, 100, 300_000),
-    (5.0, 100, 100_000),
-    (50.0, 100, 12_000),
-    (10.0, 100, 50_000),
-    (10.0, 1_000, 400_000),
+    (1.0, 100, 200_000),
+    (5.0, 100, 60_000),
+    (50.0, 100, 8_000),
+    (10.0, 100, 40_000),
+    (10.0, 1_000, 300_000),
 ];
 
 /// `wait`: how many calls wait at once, beside as many tasks that do nothing but wait.

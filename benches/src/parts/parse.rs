@@ -53,10 +53,10 @@ pub(super) fn with_output(sizes: &Sizes) -> Vec<Rung> {
         rung(Contender::Bento { batch: 1 }, 200_000, 60e3),
         rung(Contender::Bento { batch: 500 }, 500_000, 110e3),
         // It waits for an acknowledgement in the call: in key order the linger is in every record of a key.
-        confluent(1, None, Ordering::Key, 20_000, 3e3),
-        confluent(1, Some(0), Ordering::Key, 50_000, 11e3),
-        confluent(100, Some(0), Ordering::Key, 50_000, 11e3),
-        confluent(1, None, Ordering::Unordered, 200_000, 40e3),
-        confluent(100, None, Ordering::Unordered, 200_000, 45e3),
+        confluent(1, None, Ordering::Key, 8_000, 1.3e3),
+        confluent(1, Some(0), Ordering::Key, 15_000, 2.5e3),
+        confluent(100, Some(0), Ordering::Key, 30_000, 4.6e3),
+        confluent(1, None, Ordering::Unordered, 15_000, 2.1e3),
+        confluent(100, None, Ordering::Unordered, 200_000, 40e3),
     ]
 }

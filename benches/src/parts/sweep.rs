@@ -27,7 +27,7 @@ pub(super) fn rungs(sizes: &Sizes) -> Vec<Rung> {
     for (partitions, name) in [(1, ", 1 partition"), (64, ", 64 partitions")] {
         rungs.extend(of_topic(&Filling { partitions, ..base.clone() }, name, 2.2e6));
     }
-    for (batch, expected, records) in [(1, 250e3, 1_000_000), (16, 1.2e6, 4_000_000)] {
+    for (batch, expected, records) in [(1, 100e3, 500_000), (16, 1e6, 4_000_000)] {
         let topic = Filling { records: sizes.records(records), ..base.clone() };
         for level in [Contender::Native, Contender::Wasm] {
             let settings = Settings::default().set("pipeline.batch.records", batch);
