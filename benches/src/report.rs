@@ -129,8 +129,16 @@ fn table(text: &mut String, part: &Part) {
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     for (name, reason) in part.failures() {
-        let reason = reason.lines().next().unwrap_or_default();
-        let _ = writeln!(text, "\n**{name} failed** in {reason}");
+        let _ = writeln!(text, "\n**{name} failed** in {}", short(reason));
+    }
+}
+
+/// What happened, and what the program said last: the lines between stand in the result.
+fn short(reason: &str) -> String {
+    let lines = || reason.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines().next(), lines().next_back()) {
+        (Some(first), Some(last)) if first != last => format!("{first} {last}"),
+        (first, _) => first.unwrap_or_default().to_owned(),
     }
 }
 
@@ -221,7 +229,7 @@ mod tests {
     #[test]
     fn a_part_is_a_table_with_ratios_to_its_reference() {
         let mut failed = row("wasm", &[2_000_000.0]);
-        failed.failed = Some("pass 2: it stalled\nmore".to_owned());
+        failed.failed = Some("pass 2: it stalled; it said:\nmore\nthe last\n".to_owned());
         let part = Part {
             name: "noop".to_owned(),
             session: 0,
@@ -235,7 +243,7 @@ mod tests {
         assert!(text.contains("|  | records/s | of raw, poll | elsewhere, % of the machine |"), "{text}");
         assert!(text.contains("| raw, poll | 1,000,000 (1,000,000 to 1,100,000) | 1.00 | 3 |"), "{text}");
         assert!(text.contains("| wasm | 2,000,000 | 2.00 | 3 |"), "{text}");
-        assert!(text.contains("**wasm failed** in pass 2: it stalled\n"), "{text}");
+        assert!(text.contains("**wasm failed** in pass 2: it stalled; it said: the last\n"), "{text}");
         assert!(text.contains("![noop](images/bench/noop.svg)"), "{text}");
         assert!(
             text.contains("| no-op, key order, Zipf keys: wasm / raw poll loop | ≥ 0.9 | 2.00 | reached |"),

@@ -32,6 +32,8 @@ const TAKE: Duration = Duration::from_secs(120);
 const STEADY: f64 = 20_000.0;
 /// Between two looks at a steady host's size.
 const LOOK: Duration = Duration::from_secs(1);
+/// A number that does not grow for so long has settled.
+const STILL: Duration = Duration::from_millis(700);
 
 pub(super) const PART: Part = Part {
     name: "memory",
@@ -154,7 +156,7 @@ fn settled(host: &mut Host, what: &str, number: impl Fn(&mut Host) -> Option<u64
         if now > most + (most >> 9) {
             (most, since) = (now, Instant::now());
         }
-        (since.elapsed() > LOOK).then_some(now)
+        (since.elapsed() > STILL).then_some(now)
     })
 }
 

@@ -37,8 +37,8 @@ pub(super) fn rungs(sizes: &Sizes) -> Vec<Rung> {
         }
     }
     if sizes.scale == Scale::Smoke {
-        // The other levels run in other parts.
-        rungs.retain(|rung| rung.contender.level() == "wasm");
+        // The other levels and orderings run in other parts.
+        rungs.retain(|rung| rung.contender.level() == "wasm" && rung.topic != base);
     }
     rungs
 }
