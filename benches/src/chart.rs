@@ -114,18 +114,19 @@ fn draw(picture: &Picture) -> Result<String> {
             area.draw(&Text::new(words, at, style))
                 .map_err(|error| anyhow!("a chart cannot be drawn: {error}"))
         };
-        write(picture.title.clone(), (10, 16), style(16.0, HPos::Left))?;
+        let scale = if axis.logarithmic { ", logarithmic" } else { "" };
+        write(format!("{}{scale}", picture.title), (10, 16), style(20.0, HPos::Left))?;
         for value in axis.lines() {
             let x = axis.x(value);
             let line = PathElement::new(vec![(x, TOP - 6), (x, height - 24)], GRID);
             area.draw(&line).map_err(failed)?;
-            write(short(value), (x, height - 14), style(12.0, HPos::Center))?;
+            write(short(value), (x, height - 14), style(14.0, HPos::Center))?;
         }
         for (bar, row) in picture.bars.iter().zip(0..) {
             let top = TOP + row * (BAR + GAP);
             let middle = top + BAR / 2;
             let end = axis.x(bar.spread.median);
-            write(bar.name.clone(), (LEFT - 8, middle), style(13.0, HPos::Right))?;
+            write(bar.name.clone(), (LEFT - 8, middle), style(15.5, HPos::Right))?;
             let filled = Rectangle::new([(LEFT, top), (end, top + BAR)], bar.color.filled());
             area.draw(&filled).map_err(failed)?;
             let (from, to) = (axis.x(bar.spread.min), axis.x(bar.spread.max));
@@ -136,7 +137,7 @@ fn draw(picture: &Picture) -> Result<String> {
             let value = bar.spread.median;
             let value =
                 if digits == 0 || value >= 1_000.0 { grouped(value) } else { format!("{value:.digits$}") };
-            write(value, (end.max(to) + 6, middle), style(13.0, HPos::Left))?;
+            write(value, (end.max(to) + 6, middle), style(15.5, HPos::Left))?;
         }
         area.present().map_err(failed)?;
     }
@@ -216,9 +217,15 @@ mod tests {
             row("Confluent <x>", "confluent", &[(number::RATE, 6_000.0)]),
         ];
         let svg = svg(&part("noop", rows)).expect("it can be drawn").expect("it has bars");
-        for text in
-            ["2,330,000", "6,000", "raw, poll", "Confluent &lt;x&gt;", "prefers-color-scheme: dark", "100k"]
-        {
+        for text in [
+            "2,330,000",
+            "6,000",
+            "raw, poll",
+            "Confluent &lt;x&gt;",
+            "prefers-color-scheme: dark",
+            "100k",
+            "logarithmic",
+        ] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));

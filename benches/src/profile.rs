@@ -53,10 +53,10 @@ pub(crate) fn run(session: &Session, workload: &str, folder: &Path) -> Result<Ve
         eprintln!("{workload}: {:.0} records/s", measured?.records_per_second);
         Ok(())
     };
+    let before = maps();
     // Compiles the module, so that nobody profiles the compiler.
     once(&contender)?;
 
-    let before = maps();
     let mut written = Vec::new();
     for (what, stacks) in [("host", DWARF), ("handler", "fp")] {
         let data = work.path().join(what);
@@ -111,7 +111,7 @@ fn recorded(contender: &Process, stacks: &str, data: &Path) -> Process {
     Process { program: "perf".into(), arguments, ..contender.clone() }
 }
 
-/// One line a stack: frames from the thread's name inwards, and how many samples had it.
+/// One line a stack: frames from the thread's name inwards, and the CPU time that was sampled in it, in nanoseconds.
 fn folded(data: &Path) -> Result<String> {
     // Without --no-inline it asks addr2line for each frame, for minutes.
     let mut script = Command::new("perf")
@@ -154,15 +154,16 @@ fn handler_alone(folded: &str, workload: &str) -> Result<(String, String)> {
             lines.push_str(&format!("{} {count}\n", inner.join(";")));
         }
     }
-    ensure!(own > 0, "none of {all} samples was taken in the handler: does the engine write its map?");
+    ensure!(own > 0, "of {all} ns none was sampled in the handler: does the engine write its map?");
     let percent = own as f64 / all as f64 * 100.0;
-    Ok((format!("handler under {workload}: {percent:.0} % of all samples"), lines))
+    Ok((format!("handler under {workload}: {percent:.0} % of all CPU time"), lines))
 }
 
 fn flame(title: &str, folded: &str) -> Result<Vec<u8>> {
     let mut options = FlameOptions::default();
     title.clone_into(&mut options.title);
-    "samples".clone_into(&mut options.count_name);
+    // What a sample stands for, as `perf script` has it: the period of the CPU's clock.
+    "ns".clone_into(&mut options.count_name);
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, folded.lines(), &mut svg)
         .context("the flame graph cannot be drawn")?;
@@ -191,7 +192,7 @@ mod tests {
                       worker;handle_[j] 20\n";
         let (title, lines) = handler_alone(folded, "parse").expect("it can be read");
         assert_eq!(lines, "handle;parse 30\nhandle 20\n");
-        assert_eq!(title, "handler under parse: 50 % of all samples");
+        assert_eq!(title, "handler under parse: 50 % of all CPU time");
         assert!(handler_alone("worker;run 40\n", "parse").is_err());
     }
 
@@ -199,7 +200,7 @@ mod tests {
     fn a_graph_names_its_frames() {
         let svg = String::from_utf8(flame("a title", "main;work 3\nmain 1\n").expect("it can be drawn"))
             .expect("text");
-        assert!(svg.contains("a title") && svg.contains("work (3 samples, 75.00%)"), "{svg}");
+        assert!(svg.contains("a title") && svg.contains("work (3 ns, 75.00%)"), "{svg}");
     }
 
     #[test]

@@ -19,9 +19,10 @@ struct Column {
 }
 
 /// Columns in their order; a part shows those that its rows have.
-const COLUMNS: [Column; 20] = [
+const COLUMNS: [Column; 21] = [
     column(number::RATE, "records/s", 1.0, 0),
     column(number::WARM_RATE, "of its second half", 1.0, 0),
+    column(number::KEY_BOUND, "1/(w·p)", 1.0, 0),
     column(number::CPU, "CPU ns/record", 1.0, 0),
     column(number::BROKER_CPU, "broker's CPU ns/record", 1.0, 0),
     column(number::PEAK_RSS, "peak RSS, MB", 1e-6, 0),
@@ -50,7 +51,12 @@ const fn column(number: &'static str, head: &'static str, factor: f64, digits: u
 /// the text has to name it; none: no charts.
 pub(crate) fn markdown(results: &Results, images: Option<&str>) -> String {
     let mut text = String::new();
-    targets(&mut text, &verdicts(results));
+    let mut verdicts = verdicts(results);
+    if images.is_none() {
+        // On a terminal what is missing is only in the way.
+        verdicts.retain(|verdict| verdict.measured.is_some());
+    }
+    targets(&mut text, &verdicts);
     for part in results.parts.iter().filter(|part| !part.rows.is_empty()) {
         let tells = parts::named(&part.name).map_or("", |part| part.tells);
         let _ = writeln!(text, "\n### `{}`\n\n{}\n", part.name, sentence(tells));

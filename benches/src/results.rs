@@ -23,7 +23,9 @@ pub(crate) mod number {
     pub(crate) const RATE: &str = "records_per_second";
     /// Of the second half of the records, by the program's own clock: a JVM that is warm.
     pub(crate) const WARM_RATE: &str = "second_half_records_per_second";
-    /// CPU time of the process, its start included.
+    /// The most that key order allows a handler that waits: 1/(w·p), w the wait, p the busiest key's share.
+    pub(crate) const KEY_BOUND: &str = "key_bound_per_second";
+    /// CPU time of the process from its first record on.
     pub(crate) const CPU: &str = "cpu_ns_per_record";
     /// CPU time of the broker meanwhile.
     pub(crate) const BROKER_CPU: &str = "broker_cpu_ns_per_record";

@@ -7,7 +7,7 @@ use sandmill::config::Ordering;
 pub(crate) const KEYS: usize = 10_000;
 /// What a commit, a join and the start of a process take beside the records, in seconds: only for estimates.
 const START_OWN: f64 = 1.5;
-const START_JVM: f64 = 4.0;
+const START_JVM: f64 = 2.5;
 /// Records that are produced in a second while a topic is filled, and the bytes, and records that are read back
 /// in a second to check them; only for estimates.
 const FILLED_RECORDS: f64 = 500_000.0;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use sandmill::bench::{Job, Measurement, Topic, Work, measure};
+use sandmill::config::Ordering;
 use sandmill_tests::unique;
 use serde_json::Value;
 
@@ -58,7 +59,12 @@ fn once(session: &Session, topics: &Topics<'_>, rung: &Rung) -> Result<Sample> {
     job.broker_process = Some(session.kafka.process());
     let measured = measure(&contender, &job);
     beside.finish(measured.is_ok())?;
-    sample(&measured?)
+    let mut sample = sample(&measured?)?;
+    if let (Work::Wait { millis }, Ordering::Key) = (rung.work, rung.ordering) {
+        // One record of a key after the other: the busiest key sets the pace.
+        sample.numbers.push((number::KEY_BOUND, 1e3 / millis / topic.busiest_key_share));
+    }
+    Ok(sample)
 }
 
 /// What a run needs beside its contender: an output, a topic for dead letters, somebody who reads metrics.

@@ -3,8 +3,8 @@
 //! An open loop: a producer keeps to its schedule whatever happens, so waiting counts. The first row says what the
 //! host completes beside a producer that floods it; the others offer parts of that. In a latency are: the
 //! producer's being late, its way to the broker and the append there, the host's fetch, the handler `echo`, the
-//! host's producer with what it lingers (5 ms unless a row says otherwise), and the append of the output. Not in
-//! it: whatever a consumer of the output needs, and the commit.
+//! host's producer with what it lingers, and the append of the output. Not in it: whatever a consumer of the output
+//! needs, and the commit.
 
 use anyhow::{Context, Result};
 use sandmill::bench::zipf::Zipf;

@@ -38,10 +38,11 @@ pub(super) fn rungs(sizes: &Sizes) -> Vec<Rung> {
         (Ordering::Unordered, Keys::Uniform),
     ] {
         for (batch, buffer) in CONFLUENT {
-            let (records, expected) = match (ordering, batch) {
-                (Ordering::Unordered, 1) => (250_000, 80e3),
-                (Ordering::Unordered, _) => (250_000, 140e3),
-                _ => (40_000, 15e3),
+            let (records, expected) = match (ordering, keys, batch) {
+                (Ordering::Unordered, _, 1) => (200_000, 30e3),
+                (Ordering::Unordered, ..) => (400_000, 90e3),
+                (_, Keys::Uniform, _) => (60_000, 15e3),
+                _ => (30_000, 6e3),
             };
             let contender = Contender::Confluent(Confluent { batch, buffer, ..Confluent::default() });
             let name = format!(

@@ -2,7 +2,7 @@
 //!
 //! A small topic, a group that committed nothing, the handler `echo`. The clock runs from spawning the process to
 //! the broker's time stamp of the first output record, to the millisecond and rounded down; what the host's
-//! producer lingers (5 ms) is in it. With a cold cache the module is compiled, with a warm one it is loaded.
+//! producer lingers is in it. With a cold cache the module is compiled, with a warm one it is loaded.
 
 use std::time::{Duration, SystemTime};
 
