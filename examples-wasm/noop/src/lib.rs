@@ -31,13 +31,8 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_key_and_value_are_counted() {
-        testing::run(
-            |record, _| {
-                assert_eq!(super::bytes(record), 8);
-                Ok(())
-            },
-            [Input::new("value").key("key")],
-        );
+    fn every_byte_is_read() {
+        assert_eq!(super::sum(Some(&[1, 2, 255])), 258);
+        assert_eq!(super::sum(None), 0);
     }
 }

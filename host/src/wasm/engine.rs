@@ -26,9 +26,13 @@ const MEMORY_GUARD: u64 = 32 << 20;
 /// Stack for host functions, below the guest's own.
 const HOST_STACK: usize = 512 << 10;
 /// Stack that a slot of the pool keeps resident: about what a Rust handler uses. Cleared when its instance
-/// ends. Linear memory keeps none: a Rust guest's lies above its stack of 1 MiB, all of which would have to be
-/// cleared for the three pages that it touches.
+/// ends.
 const STACK_RESIDENT: usize = 8 << 10;
+/// Linear memory that a slot keeps resident: its start, which is put back to what the module says when the
+/// instance ends; what lies above goes back to the system. That is all of a small guest, which so starts and
+/// ends without a page fault, in 6 instead of 14 µs. A Rust guest is small if it is linked with a stack of
+/// 64 KiB; by default its stack has 1 MiB and lies first, and clearing the start of it, unused, costs 0.5 µs.
+const MEMORY_RESIDENT: usize = 128 << 10;
 /// Memory mappings of one pooled instance, measured; and what the rest of the host may need.
 const MAPPINGS: u64 = 4;
 const MAPPINGS_ELSEWHERE: u64 = 2_000;
@@ -179,6 +183,7 @@ fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
         .max_tables_per_module(core_instances)
         .table_elements(TABLE_ELEMENTS)
         .async_stack_keep_resident(STACK_RESIDENT)
+        .linear_memory_keep_resident(MEMORY_RESIDENT)
         .table_keep_resident(4 << 10);
     pool
 }

@@ -15,7 +15,7 @@ use super::bindings::{Handle, lower};
 use super::failure::{Circumstances, classify};
 use super::limits::{InstanceLimits, MemoryBudget};
 use super::log::LogSink;
-use super::meter::{Meter, Spent};
+use super::meter::{Spent, Watch};
 use super::module::Module;
 use super::state::State;
 use super::text;
@@ -72,7 +72,7 @@ pub struct Call {
 pub struct Instance {
     store: Store<State>,
     handle: Handle,
-    meter: Arc<Meter>,
+    watch: Watch,
 }
 
 impl std::fmt::Debug for Instance {
@@ -96,8 +96,8 @@ impl Instance {
     ) -> Result<Self, Failure> {
         let limits = &settings.limits;
         let budget = Budget { fuel: limits.start_fuel, deadline: limits.start_deadline, cancel };
-        let meter = Arc::new(Meter::new());
-        let state = State::new(Arc::clone(settings), Arc::clone(&meter), &budget);
+        let mut watch = Watch::new();
+        let state = State::new(Arc::clone(settings), Arc::clone(watch.meter()), &budget);
         let mut store = Store::new(module.engine().wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(State::on_tick);
@@ -111,11 +111,11 @@ impl Instance {
             store.data().check_host_calls()?;
             wasmtime::Result::Ok((handle, started))
         };
-        let (result, _) = meter.run(budget.deadline, cancel, pin!(run)).await;
+        let (result, _) = watch.run(budget.deadline, cancel, pin!(run)).await;
         let failure = match result {
             Ok(Ok((handle, Ok(())))) => {
                 write_lines(&mut store);
-                return Ok(Instance { store, handle, meter });
+                return Ok(Instance { store, handle, watch });
             }
             Ok(Ok((_, Err(reason)))) => Failure::of(
                 Outcome::InitializationFailed,
@@ -135,7 +135,7 @@ impl Instance {
         self.store.data().limiter.bytes()
     }
 
-    /// Calls `handle` with `batch`, whose records come from `origin`.
+    /// Calls `handle` with `batch`, whose records come from `origin`. All calls are made on one runtime.
     ///
     /// Lines that the handler wrote are logged if its answer is accepted, or if the call was of one record:
     /// else the records run again and write them again.
@@ -151,7 +151,7 @@ impl Instance {
             store.data().check_host_calls()?;
             wasmtime::Result::Ok(())
         };
-        let (result, spent) = self.meter.run(budget.deadline, budget.cancel, pin!(run)).await;
+        let (result, spent) = self.watch.run(budget.deadline, budget.cancel, pin!(run)).await;
         let left = store.get_fuel().expect("the engine is made with fuel");
         let fuel = Fuel(budget.fuel.0.saturating_sub(left));
         let (host_calls, memory) = (store.data().host_calls(), store.data().limiter.bytes());

@@ -82,6 +82,11 @@ impl Lines {
         self.last_words.clear();
     }
 
+    /// True if nothing was written, as in most calls.
+    fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.dropped == 0 && self.open.iter().all(Vec::is_empty)
+    }
+
     /// Keeps a line of the `log` function.
     pub(crate) fn log(&mut self, level: Level, message: &str) {
         self.keep(level, Source::Log, message.as_bytes());
@@ -203,6 +208,9 @@ impl LogSink {
 
     /// Writes the lines of a call, as far as this second's bytes allow.
     pub(crate) fn write(&self, lines: &mut Lines) {
+        if lines.is_empty() {
+            return;
+        }
         let (lines, dropped) = lines.take();
         if dropped > 0 {
             self.dropped.fetch_add(dropped, Ordering::Relaxed);

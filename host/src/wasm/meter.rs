@@ -5,8 +5,12 @@
 //! and the next poll is the run queue's, not the handler's: a call that is preempted at a tick wakes itself
 //! within the poll and so waits no time at all.
 //!
-//! [`Meter::run`] polls a call under a deadline and a [`Cancel`]. While the guest computes, the epoch callback
+//! [`Watch::run`] polls a call under a deadline and a [`Cancel`]. While the guest computes, the epoch callback
 //! looks at the meter at every tick (see `state`); while it waits, a timer and the flag's own wake-up end it.
+//!
+//! Most waits are much shorter than the deadline, so the timer is not set anew for each: one that was set for
+//! an earlier wait, or an earlier call, and fires too early wakes the call for nothing, and only then is it
+//! set to when the deadline is by then. An instance so sets about one timer in the length of a deadline.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -16,6 +20,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+use tokio::time::Sleep;
 
 use super::failure::Stop;
 use crate::cancel::Cancel;
@@ -62,31 +67,53 @@ impl Meter {
         self.nanos(Instant::now()) >= self.until.load(Ordering::Relaxed)
     }
 
+    fn nanos(&self, moment: Instant) -> u64 {
+        saturating_nanos(moment.saturating_duration_since(self.base))
+    }
+}
+
+/// A meter and what wakes its calls.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    meter: Arc<Meter>,
+    waker: Waker,
+    /// Fires when the deadline of a waiting call may be over, or before. It belongs to the runtime that it was
+    /// made on, as the calls do.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        let meter = Arc::new(Meter::new());
+        Watch { waker: Waker::from(Arc::clone(&meter)), meter, timer: None }
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
     /// Polls `call` to its end, or until its deadline, or until `cancel` is set.
     ///
-    /// Needs a tokio runtime with a timer for calls that wait.
+    /// Needs a tokio runtime with a timer for calls that wait, the same for all of them.
     pub(crate) async fn run<T>(
-        self: &Arc<Self>,
+        &mut self,
         deadline: Duration,
         cancel: &Cancel,
         mut call: Pin<&mut impl Future<Output = T>>,
     ) -> (Result<T, Stop>, Spent) {
         let mut spent = Spent::default();
         let mut waiting: Option<Instant> = None;
-        let mut timer = pin!(None);
         let mut cancelled = pin!(None);
-        let waker = Waker::from(Arc::clone(self));
         let result = std::future::poll_fn(|cx| {
             let start = Instant::now();
-            self.waker.register(cx.waker());
+            let meter = &self.meter;
+            meter.waker.register(cx.waker());
             if let Some(since) = waiting.take() {
-                let woken = match self.woken.load(Ordering::Acquire) {
+                let woken = match meter.woken.load(Ordering::Acquire) {
                     0 => start,
-                    nanos => self.base + Duration::from_nanos(nanos),
+                    nanos => meter.base + Duration::from_nanos(nanos),
                 };
                 spent.waited += woken.saturating_duration_since(since);
-                timer.set(None);
-                cancelled.set(None);
             }
             if cancel.is_cancelled() {
                 return Poll::Ready(Err(Stop::Revoked));
@@ -94,9 +121,9 @@ impl Meter {
             let Some(left) = deadline.checked_sub(spent.total()).filter(|left| !left.is_zero()) else {
                 return Poll::Ready(Err(Stop::Deadline(deadline)));
             };
-            self.until.store(self.nanos(start).saturating_add(saturating_nanos(left)), Ordering::Relaxed);
-            self.woken.store(0, Ordering::Release);
-            let mut cx = Context::from_waker(&waker);
+            meter.until.store(meter.nanos(start).saturating_add(saturating_nanos(left)), Ordering::Relaxed);
+            meter.woken.store(0, Ordering::Release);
+            let mut cx = Context::from_waker(&self.waker);
             let polled = call.as_mut().poll(&mut cx);
             let end = Instant::now();
             spent.polled += end - start;
@@ -104,13 +131,18 @@ impl Meter {
                 return Poll::Ready(Ok(output));
             }
             waiting = Some(end);
-            if self.woken.load(Ordering::Acquire) == 0 {
+            if meter.woken.load(Ordering::Acquire) == 0 {
                 // The timer and the flag wake the call like anything else; the checks above then end it.
-                let left = deadline.saturating_sub(spent.total());
-                timer.set(Some(tokio::time::sleep(left)));
-                cancelled.set(Some(cancel.cancelled()));
-                if poll_some(timer.as_mut(), &mut cx) || poll_some(cancelled.as_mut(), &mut cx) {
-                    waker.wake_by_ref();
+                let due = end + deadline.saturating_sub(spent.total());
+                // The flag is waited for once: it is set only once, and ends the call.
+                let is_new = cancelled.is_none();
+                if is_new {
+                    cancelled.set(Some(cancel.cancelled()));
+                }
+                if set_timer(&mut self.timer, due, &mut cx)
+                    || is_new && poll_some(cancelled.as_mut(), &mut cx)
+                {
+                    self.waker.wake_by_ref();
                 }
             }
             Poll::Pending
@@ -118,10 +150,20 @@ impl Meter {
         .await;
         (result, spent)
     }
+}
 
-    fn nanos(&self, moment: Instant) -> u64 {
-        saturating_nanos(moment.saturating_duration_since(self.base))
-    }
+/// Makes sure that the timer fires at `due` or before. True if it is due now.
+fn set_timer(timer: &mut Option<Pin<Box<Sleep>>>, due: Instant, cx: &mut Context<'_>) -> bool {
+    let due = tokio::time::Instant::from_std(due);
+    let timer = match timer {
+        Some(timer) if !timer.is_elapsed() && timer.deadline() <= due => return false,
+        Some(timer) => {
+            timer.as_mut().reset(due);
+            timer
+        }
+        None => timer.insert(Box::pin(tokio::time::sleep_until(due))),
+    };
+    timer.as_mut().poll(cx).is_ready()
 }
 
 impl Wake for Meter {
@@ -150,23 +192,15 @@ fn poll_some<F: Future>(future: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> bo
 mod tests {
     use super::*;
 
-    /// A future that is pending once and woken by a thread after `wait`.
+    /// A future that a thread ends after `wait`, however often it is polled meanwhile.
     async fn woken_after(wait: Duration) {
-        let mut armed = false;
-        std::future::poll_fn(|cx| {
-            if armed {
-                return Poll::Ready(());
-            }
-            armed = true;
-            let waker = cx.waker().clone();
-            std::thread::spawn(move || {
-                #[expect(clippy::disallowed_methods, reason = "stands for computing that does not yield")]
-                std::thread::sleep(wait);
-                waker.wake();
-            });
-            Poll::Pending
-        })
-        .await;
+        let (end, ended) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            #[expect(clippy::disallowed_methods, reason = "stands for computing that does not yield")]
+            std::thread::sleep(wait);
+            end.send(()).expect("the future waits");
+        });
+        ended.await.expect("the thread sends");
     }
 
     async fn preempted(times: usize) {
@@ -187,9 +221,9 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_on_the_host_counts() {
-        let meter = Arc::new(Meter::new());
+        let mut watch = Watch::new();
         let wait = Duration::from_millis(20);
-        let (result, spent) = meter.run(LONG, &Cancel::new(), pin!(woken_after(wait))).await;
+        let (result, spent) = watch.run(LONG, &Cancel::new(), pin!(woken_after(wait))).await;
         assert!(result.is_ok());
         assert!(spent.waited >= wait, "{spent:?}");
         assert!(spent.polled < wait, "{spent:?}");
@@ -197,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_in_the_run_queue_does_not_count() {
-        let meter = Arc::new(Meter::new());
+        let mut watch = Watch::new();
         let hog = tokio::spawn(async {
             for _ in 0..20 {
                 #[expect(clippy::disallowed_methods, reason = "stands for computing that does not yield")]
@@ -205,7 +239,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        let (result, spent) = meter.run(Duration::from_millis(50), &Cancel::new(), pin!(preempted(20))).await;
+        let (result, spent) = watch.run(Duration::from_millis(50), &Cancel::new(), pin!(preempted(20))).await;
         hog.await.expect("the other task ends");
         assert!(result.is_ok(), "a call that used no time met its deadline");
         assert!(spent.total() < Duration::from_millis(50), "{spent:?}");
@@ -213,20 +247,54 @@ mod tests {
 
     #[tokio::test]
     async fn the_deadline_ends_a_wait() {
-        let meter = Arc::new(Meter::new());
+        let mut watch = Watch::new();
         let deadline = Duration::from_millis(10);
-        let (result, spent) = meter.run(deadline, &Cancel::new(), pin!(std::future::pending::<()>())).await;
+        let (result, spent) = watch.run(deadline, &Cancel::new(), pin!(std::future::pending::<()>())).await;
         assert!(matches!(result, Err(Stop::Deadline(_))));
         assert!(spent.waited >= Duration::from_millis(9), "{spent:?}");
     }
 
     #[tokio::test]
+    async fn a_timer_of_an_earlier_call_ends_no_later_one() {
+        let mut watch = Watch::new();
+        let short = Duration::from_millis(30);
+        let (result, _) = watch.run(short, &Cancel::new(), pin!(woken_after(Duration::from_millis(1)))).await;
+        assert!(result.is_ok());
+        let timer = watch.timer.as_ref().expect("the call waited").deadline();
+        // The timer of the first call fires within this one, and is set to its deadline then.
+        let wait = Duration::from_millis(60);
+        let (result, spent) = watch.run(LONG, &Cancel::new(), pin!(woken_after(wait))).await;
+        assert!(result.is_ok());
+        assert!(spent.waited >= Duration::from_millis(59), "{spent:?}");
+        let later = watch.timer.as_ref().expect("it stays").deadline();
+        assert!(later > timer + LONG / 2, "{later:?} is not the second call's deadline");
+        // A shorter deadline moves it to an earlier time.
+        let (result, spent) = watch.run(short, &Cancel::new(), pin!(std::future::pending::<()>())).await;
+        assert!(matches!(result, Err(Stop::Deadline(_))));
+        assert!(spent.waited < LONG / 2, "{spent:?}");
+    }
+
+    #[tokio::test]
+    async fn cancelling_ends_a_later_wait_of_the_same_call() {
+        let (mut watch, cancel) = (Watch::new(), Arc::new(Cancel::new()));
+        let from_elsewhere = Arc::clone(&cancel);
+        let call = async {
+            woken_after(Duration::from_millis(1)).await;
+            let thread = std::thread::spawn(move || from_elsewhere.cancel());
+            std::future::pending::<()>().await;
+            thread
+        };
+        let (result, _) = watch.run(LONG, &cancel, pin!(call)).await;
+        assert!(matches!(result, Err(Stop::Revoked)));
+    }
+
+    #[tokio::test]
     async fn cancelling_ends_a_wait_at_once() {
-        let meter = Arc::new(Meter::new());
+        let mut watch = Watch::new();
         let cancel = Arc::new(Cancel::new());
         let from_elsewhere = Arc::clone(&cancel);
         let thread = std::thread::spawn(move || from_elsewhere.cancel());
-        let (result, _) = meter.run(LONG, &cancel, pin!(std::future::pending::<()>())).await;
+        let (result, _) = watch.run(LONG, &cancel, pin!(std::future::pending::<()>())).await;
         assert!(matches!(result, Err(Stop::Revoked)));
         thread.join().expect("cancelling does not panic");
     }
@@ -236,7 +304,7 @@ mod tests {
         let cancel = Cancel::new();
         cancel.cancel();
         let untouched = std::future::poll_fn(|_| -> Poll<()> { panic!("polled") });
-        let (result, _) = Arc::new(Meter::new()).run(LONG, &cancel, pin!(untouched)).await;
+        let (result, _) = Watch::new().run(LONG, &cancel, pin!(untouched)).await;
         assert!(matches!(result, Err(Stop::Revoked)));
     }
 }

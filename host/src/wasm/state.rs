@@ -50,12 +50,14 @@ impl State {
     pub(crate) fn begin_call(&mut self, records: usize, budget: &Budget<'_>) {
         let limits = &self.settings.limits;
         let records = u32::try_from(records).unwrap_or(u32::MAX).max(1);
-        self.call = Running {
-            cancel: Arc::clone(budget.cancel),
-            deadline: budget.deadline,
-            host_calls: 0,
-            host_calls_at_most: limits.host_calls.saturating_mul(records),
-        };
+        let call = &mut self.call;
+        // Nearly always that of the call before.
+        if !Arc::ptr_eq(&call.cancel, budget.cancel) {
+            call.cancel = Arc::clone(budget.cancel);
+        }
+        call.deadline = budget.deadline;
+        call.host_calls = 0;
+        call.host_calls_at_most = limits.host_calls.saturating_mul(records);
         // What the pipeline cannot log in a second need not be kept either.
         let log_bytes = limits.log.record_bytes.saturating_mul(records as usize).min(limits.log.second_bytes);
         self.lines.lock().begin_call(log_bytes);

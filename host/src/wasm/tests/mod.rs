@@ -5,6 +5,7 @@
 mod calls;
 mod guest;
 mod inspecting;
+mod isolation;
 mod limits;
 mod loading;
 mod logging;

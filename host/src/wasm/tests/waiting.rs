@@ -70,6 +70,7 @@ fn a_neighbour_has_its_turn_while_others_spin() {
     let budget = Budget { fuel: ENDLESS, deadline: Duration::from_millis(200), cancel: &cancel };
     on_worker(async {
         let batch = batch(&["a"]);
+        let since = std::time::Instant::now();
         let spinners =
             futures_util::future::join_all((0..5).map(|_| call_once(&spinner, &settings, &batch, budget)));
         let quick = async {
@@ -87,11 +88,8 @@ fn a_neighbour_has_its_turn_while_others_spin() {
         for call in calls {
             let failure = call.result.expect_err("it spins");
             assert_eq!(failure.outcome, Outcome::Deadline, "{failure}");
-            assert!(
-                call.polled < Duration::from_millis(260),
-                "charged for its own time only: {:?}",
-                call.polled
-            );
+            // Five share the thread; with the time of the others each would be charged for nearly all.
+            assert!(call.polled < since.elapsed() / 2, "charged for its own time only: {:?}", call.polled);
         }
     });
 }
