@@ -26,7 +26,8 @@ struct Single(UnsafeCell<Memory>);
 // SAFETY: modules with threads are refused by the host, and linked only with another target.
 unsafe impl Sync for Single {}
 
-static MEMORY: Single = Single(UnsafeCell::new(Memory { arena: Arena::new(), between_calls: false, touched: false }));
+static MEMORY: Single =
+    Single(UnsafeCell::new(Memory { arena: Arena::new(), between_calls: false, touched: false }));
 
 /// Runs `with` on the memory.
 fn memory<T>(with: impl FnOnce(&mut Memory) -> T) -> T {

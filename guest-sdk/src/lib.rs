@@ -45,7 +45,8 @@
 //! # Module index
 //!
 //! - `record`: [`Batch`], [`Record`], [`Headers`]: reading.
-//! - `outputs`: [`Outputs`], [`OutputRecord`], [`Answer`]: writing; `columns`: where it is written to, `copy`: how.
+//! - `outputs`: [`Outputs`], [`OutputRecord`], [`Answer`]: writing; `columns`: where it is written to, `copy`,
+//!   `json`: how.
 //! - `failure`: [`Failure`], [`ResultExt`].
 //! - `handler`: the [`Handler`] trait; `export`: one instance, and the macros that export it.
 //! - `abi`, `exports`, `arena`: the border, and where a batch lies.
@@ -65,6 +66,7 @@ mod export;
 mod exports;
 mod failure;
 mod handler;
+mod json;
 pub mod log;
 mod outputs;
 pub mod raw;
