@@ -42,6 +42,28 @@ pub(crate) struct Shape {
     pub headers: Option<u32>,
 }
 
+impl Shape {
+    /// As the input, to the first destination.
+    pub const PLAIN: Self = Self {
+        destination: 0,
+        partition: None,
+        key: Key::Input,
+        tombstone: false,
+        timestamp: None,
+        headers: None,
+    };
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.destination == 0
+            && self.partition.is_none()
+            && matches!(self.key, Key::Input)
+            && !self.tombstone
+            && self.timestamp.is_none()
+            && self.headers.is_none()
+    }
+}
+
 /// A state to return to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
@@ -146,30 +168,19 @@ impl Columns {
         truncate_headers(&mut self.raw.headers, left);
     }
 
-    /// Ends an output of `input` that takes key, headers and timestamp over and goes to the first
-    /// destination.
+    /// Ends an output of `input`.
     #[inline]
-    pub fn push_plain(&mut self, input: u32) {
-        if self.present == 0 {
+    pub fn push(&mut self, input: u32, shape: Shape) {
+        if self.present == 0 && shape.is_plain() {
             self.raw.inputs.push(input);
             self.raw.value_ends.push(end(&self.raw.values));
         } else {
-            self.push(
-                input,
-                Shape {
-                    destination: 0,
-                    partition: None,
-                    key: Key::Input,
-                    tombstone: false,
-                    timestamp: None,
-                    headers: None,
-                },
-            );
+            self.push_special(input, shape);
         }
     }
 
-    /// Ends an output of `input`.
-    pub fn push(&mut self, input: u32, shape: Shape) {
+    /// Ends an output that differs from its input, or stands beside one that does.
+    fn push_special(&mut self, input: u32, shape: Shape) {
         let before = self.raw.inputs.len();
         let mut flags = 0;
 

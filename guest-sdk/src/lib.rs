@@ -49,7 +49,7 @@
 //! - `failure`: [`Failure`], [`ResultExt`].
 //! - `handler`: the [`Handler`] trait; `export`: one instance, and the macros that export it.
 //! - `abi`, `exports`, `arena`: the border, and where a batch lies.
-//! - [`config`], [`log`]: what the host offers. [`testing`]: what stands in for the host in `cargo test`.
+//! - [`config`], [`log`]: what the host offers. [`json`]: strings of JSON. [`testing`]: what stands in for the host in `cargo test`.
 //! - [`raw`]: the contract itself.
 
 // Only a host lowers a batch; a native build has none.
@@ -65,6 +65,7 @@ mod export;
 mod exports;
 mod failure;
 mod handler;
+pub mod json;
 pub mod log;
 mod outputs;
 pub mod raw;

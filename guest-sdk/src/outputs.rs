@@ -7,6 +7,7 @@ use std::mem::ManuallyDrop;
 use crate::columns::{Columns, Key, Mark, Shape};
 use crate::copy::append;
 use crate::failure::Failure;
+use crate::json;
 use crate::raw;
 use crate::record::{Header, Record};
 
@@ -27,7 +28,7 @@ impl Outputs {
     #[inline]
     pub fn emit(&mut self, value: impl AsRef<[u8]>) {
         append(self.columns.values(), value.as_ref());
-        self.columns.push_plain(self.input);
+        self.columns.push(self.input, Shape::PLAIN);
     }
 
     /// Emits the record that is handled, unchanged, tombstones included, to the first declared output.
@@ -36,25 +37,17 @@ impl Outputs {
     /// If `record` is another one: its key would not come along.
     pub fn forward(&mut self, record: Record<'_>) {
         assert_eq!(record.index(), self.input as usize, "a record is forwarded while it is handled");
-        self.record().copy_of(record).emit();
+        match record.value() {
+            Some(value) => self.emit(value),
+            None => self.record().tombstone().emit(),
+        }
     }
 
     /// Begins an output that says more than its value. It is discarded unless [`OutputRecord::emit`] ends it.
+    #[inline]
     pub fn record(&mut self) -> OutputRecord<'_> {
         let mark = self.columns.mark();
-        OutputRecord {
-            input: self.input,
-            columns: &mut self.columns,
-            mark,
-            shape: Shape {
-                destination: 0,
-                partition: None,
-                key: Key::Input,
-                tombstone: false,
-                timestamp: None,
-                headers: None,
-            },
-        }
+        OutputRecord { input: self.input, columns: &mut self.columns, mark, shape: Shape::PLAIN }
     }
 }
 
@@ -185,6 +178,14 @@ impl OutputRecord<'_> {
         append(self.columns.values(), bytes);
     }
 
+    /// Appends text to the value as a JSON string, quotes included: escaped, and with U+FFFD for what is no
+    /// UTF-8.
+    #[inline]
+    pub fn push_json(&mut self, text: impl AsRef<[u8]>) {
+        self.shape.tombstone = false;
+        json::string(self.columns.values(), text.as_ref());
+    }
+
     /// Appends text to the value: `write!(output, "{n}")`, which cannot fail here and so returns nothing.
     pub fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) {
         self.shape.tombstone = false;
@@ -193,6 +194,7 @@ impl OutputRecord<'_> {
     }
 
     /// Ends it: it is published if the record succeeds.
+    #[inline]
     pub fn emit(self) {
         // Dropping would take it back.
         let this = &mut *ManuallyDrop::new(self);

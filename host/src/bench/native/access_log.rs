@@ -1,4 +1,4 @@
-//! `access-log`, natively: reading and writing are the module's own source.
+//! `access-log`, natively: reading and writing are the module's own source, and the SDK's.
 
 #[path = "../../../../examples-wasm/access-log/src/json.rs"]
 mod json;
@@ -41,6 +41,23 @@ impl NativeHandler for AccessLog {
             }
             outputs.values.truncate(before);
         }
+    }
+}
+
+impl json::Sink for Vec<u8> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn push_json(&mut self, string: &[u8]) {
+        sandmill_guest::json::string(self, string);
     }
 }
 
