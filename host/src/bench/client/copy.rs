@@ -2,19 +2,17 @@
 //! everything that parses and writes.
 //!
 //! One thread takes records by the array, makes JSON of each with the handler's own source, and hands it to an
-//! idempotent producer with the host's settings. Twice a second it draws a line: what was read up to there is
+//! idempotent producer with the host's settings, over the same thin layer that the host uses. Twice a second it draws a line: what was read up to there is
 //! committed once all outputs before the line are acknowledged. At least once, nothing more.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::iter;
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::consumer::CommitMode;
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, TopicPartitionList};
-use sandmill_kafka_ffi::RawRecord;
+use sandmill_kafka_ffi::{OutRecord, Producer, RawRecord};
 
 use super::bare::unreadable;
 use super::cluster::{Cluster, failed};
@@ -45,21 +43,19 @@ pub(in crate::bench) fn copy(asked: &Asked, mut reporter: Reporter) -> Result<()
         if !begun && taken > 0 {
             reporter.first_at(came);
         }
-        copying.producer.poll(Duration::ZERO);
-        copying.check()?;
+        copying.serve(Duration::ZERO)?;
         if drawn.elapsed() >= COMMIT && copying.lines.len() < LINES - 1 {
             drawn = Instant::now();
             copying.draw_line(reading.unread().positions());
         }
-        if let Some(positions) = copying.acknowledged() {
+        if let Some(positions) = copying.done_line() {
             reading.commit(&listed(&asked.topic, &positions)?, CommitMode::Async)?;
         }
-        reporter.progress(copying.finished(), || Some(reading.unread().missing()))?;
+        reporter.progress(copying.acknowledged, || Some(reading.unread().missing()))?;
     }
-    while copying.finished() < copying.records {
-        copying.producer.poll(POLL);
-        copying.check()?;
-        reporter.progress(copying.finished(), || Some("acknowledgements of outputs".to_owned()))?;
+    while copying.acknowledged < copying.records {
+        copying.serve(POLL)?;
+        reporter.progress(copying.acknowledged, || Some("acknowledgements of outputs".to_owned()))?;
     }
     let positions = reading.unread().positions().clone();
     reading.commit(&listed(&asked.topic, &positions)?, CommitMode::Sync)?;
@@ -81,25 +77,42 @@ fn listed(topic: &str, positions: &BTreeMap<i32, i64>) -> Result<TopicPartitionL
 struct Copying<'a> {
     asked: &'a Asked,
     output: &'a str,
-    producer: BaseProducer<Receipts>,
+    producer: Producer<Quiet>,
     json: Vec<u8>,
     records: u64,
     bytes: u64,
+    /// Records whose outputs are acknowledged.
+    acknowledged: u64,
     /// The number of the line that is drawn next.
     line: usize,
     /// Lines that are open, oldest first: where the reading stood at each.
     lines: VecDeque<BTreeMap<i32, i64>>,
+    /// Outputs on their way, by the line that comes behind them.
+    outstanding: [u64; LINES],
 }
+
+/// Nothing of the client's is of interest here.
+struct Quiet;
+
+impl ClientContext for Quiet {}
 
 impl<'a> Copying<'a> {
     fn start(cluster: &Cluster, asked: &'a Asked) -> Result<Self, Error> {
         let output = asked.output.as_deref().unwrap_or_default();
-        let producer = cluster
-            .producer_config()
-            .create_with_context(Receipts::default())
+        let producer = Producer::new(&cluster.producer_config(), Quiet, &[output])
             .map_err(failed("set up a producer"))?;
-        let lines = VecDeque::new();
-        Ok(Self { asked, output, producer, json: Vec::new(), records: 0, bytes: 0, line: 0, lines })
+        Ok(Self {
+            asked,
+            output,
+            producer,
+            json: Vec::new(),
+            records: 0,
+            bytes: 0,
+            acknowledged: 0,
+            line: 0,
+            lines: VecDeque::new(),
+            outstanding: [0; LINES],
+        })
     }
 
     /// Parses a record and hands what comes of it to the producer.
@@ -109,19 +122,23 @@ impl<'a> Copying<'a> {
         self.json.clear();
         access_log::to_json(value, &mut self.json)
             .map_err(|reason| unreadable(&self.asked.topic, partition, offset, &reason))?;
-        let receipts = self.producer.context();
-        receipts.outstanding[self.line % LINES].fetch_add(1, Relaxed);
-        let mut output: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(self.output, self.line % LINES).payload(self.json.as_slice());
-        output.key = key;
-        output.timestamp = Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0);
-        while let Err((error, back)) = self.producer.send(output) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(failed(&format!("write to topic {:?}", self.output))(error));
+        let line = self.line % LINES;
+        self.outstanding[line] += 1;
+        while let Err(code) = self.producer.send(
+            &OutRecord {
+                topic: 0,
+                partition: None,
+                key,
+                value: Some(&self.json),
+                timestamp_ms: Some(record.timestamp_ms()).filter(|timestamp| *timestamp >= 0),
+                opaque: line,
+            },
+            iter::empty(),
+        ) {
+            if code != RDKafkaErrorCode::QueueFull {
+                return Err(self.refused(code));
             }
-            self.producer.poll(POLL);
-            self.check()?;
-            output = back;
+            self.serve(POLL)?;
         }
         self.records += 1;
         self.bytes += (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
@@ -135,11 +152,11 @@ impl<'a> Copying<'a> {
     }
 
     /// Where the reading stood at the newest line before which everything is acknowledged, if that is news.
-    fn acknowledged(&mut self) -> Option<BTreeMap<i32, i64>> {
+    fn done_line(&mut self) -> Option<BTreeMap<i32, i64>> {
         let mut newest = None;
         while !self.lines.is_empty() {
             let oldest = self.line - self.lines.len();
-            if self.producer.context().outstanding[oldest % LINES].load(Relaxed) > 0 {
+            if self.outstanding[oldest % LINES] > 0 {
                 break;
             }
             newest = self.lines.pop_front();
@@ -147,49 +164,23 @@ impl<'a> Copying<'a> {
         newest
     }
 
-    /// Records whose outputs are acknowledged.
-    fn finished(&self) -> u64 {
-        self.producer.context().acknowledged.load(Relaxed)
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let receipts = self.producer.context();
-        let refused = receipts.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-        refused.map_or(Ok(()), |reason| Err(failed(&format!("write to topic {:?}", self.output))(reason)))
-    }
-}
-
-/// Counts acknowledgements, on the thread that polls.
-struct Receipts {
-    /// Outputs on their way, by the line that comes behind them.
-    outstanding: [AtomicU64; LINES],
-    acknowledged: AtomicU64,
-    /// The first refusal.
-    refused: Mutex<Option<String>>,
-}
-
-impl Default for Receipts {
-    fn default() -> Self {
-        let outstanding = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { outstanding, acknowledged: AtomicU64::new(0), refused: Mutex::new(None) }
-    }
-}
-
-impl ClientContext for Receipts {}
-
-impl ProducerContext for Receipts {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, line: usize) {
-        match result {
-            Ok(_) => {
-                self.outstanding[line].fetch_sub(1, Relaxed);
-                self.acknowledged.fetch_add(1, Relaxed);
+    /// Takes acknowledgements, and waits for the first at most so long.
+    fn serve(&mut self, wait: Duration) -> Result<(), Error> {
+        let Self { producer, outstanding, acknowledged, .. } = self;
+        let mut refused = None;
+        producer.serve(wait, |line, outcome| match outcome {
+            Ok(()) => {
+                outstanding[line] -= 1;
+                *acknowledged += 1;
             }
-            Err((error, _)) => {
-                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-                refused.get_or_insert_with(|| error.to_string());
+            Err(code) => {
+                refused.get_or_insert(code);
             }
-        }
+        });
+        refused.map_or(Ok(()), |code| Err(self.refused(code)))
+    }
+
+    fn refused(&self, code: RDKafkaErrorCode) -> Error {
+        failed(&format!("write to topic {:?}", self.output))(code)
     }
 }
