@@ -23,8 +23,8 @@ pub const CONTRACT: &[u8; include_bytes!("contract.bin").len()] = include_bytes!
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct List<T> {
-    start: *const T,
-    len: usize,
+    pub(crate) start: *const T,
+    pub(crate) len: usize,
 }
 
 impl<T> List<T> {
@@ -35,7 +35,7 @@ impl<T> List<T> {
     /// # Safety
     /// If it is not empty, so many initialized entries lie there, aligned, and nobody writes to them during
     /// `'a`.
-    unsafe fn get<'a>(self) -> &'a [T] {
+    pub unsafe fn get<'a>(self) -> &'a [T] {
         if self.len == 0 {
             return &[];
         }
@@ -51,20 +51,6 @@ impl<T> List<T> {
         }
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.cast_mut(), self.len) }
-    }
-}
-
-impl List<u8> {
-    /// Takes over a text.
-    ///
-    /// # Safety
-    /// It is UTF-8 in memory from the allocator, of its length and without alignment, and nobody else frees it.
-    pub unsafe fn into_string(self) -> String {
-        if self.len == 0 {
-            return String::new();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { String::from_raw_parts(self.start.cast_mut(), self.len, self.len) }
     }
 }
 

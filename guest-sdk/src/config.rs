@@ -11,6 +11,7 @@ pub fn get(key: &str) -> Option<String> {
     #[cfg(target_arch = "wasm32")]
     return {
         use crate::abi::{List, Maybe};
+        use crate::exports::take_text;
         #[link(wasm_import_module = "sandmill:handler/config@0.1.0")]
         unsafe extern "C" {
             #[link_name = "get"]
@@ -20,7 +21,7 @@ pub fn get(key: &str) -> Option<String> {
         // SAFETY: the host reads the key, and writes an option of a text that it allocates.
         unsafe {
             get(key.as_ptr(), key.len(), value.as_mut_ptr());
-            value.assume_init().get().map(|text| text.into_string())
+            value.assume_init().get().map(|text| take_text(text))
         }
     };
     #[cfg(not(target_arch = "wasm32"))]

@@ -2,10 +2,10 @@
 //!
 //! The host asks for memory with `cabi_realloc` at two kinds of moments. Between two calls it is for the next
 //! batch, which nobody frees: that comes from the arena. While the guest runs, or before it started, it is for
-//! the result of something that the guest called, and will be freed by whoever called it: that comes from the
-//! allocator.
+//! the result of something that the guest called, and will be freed by whoever called it. Most of those callers
+//! are in the C library under Rust's, so that comes from its allocator, whatever allocator a handler chose; this
+//! crate takes a copy of what it asked for and gives the memory back.
 
-use std::alloc::{Layout, alloc, handle_alloc_error, realloc};
 use std::cell::UnsafeCell;
 
 use crate::abi::{self, Answer, List, Lowered, Started};
@@ -50,30 +50,93 @@ extern "C" fn cabi_realloc(old: *mut u8, old_size: usize, align: usize, size: us
             }
             place
         }
-        None => owned(old, old_size, align, size),
+        None => owned::take(old, old_size, align, size),
     }
 }
 
 /// Memory that somebody will free.
-#[cold]
-fn owned(old: *mut u8, old_size: usize, align: usize, size: usize) -> *mut u8 {
-    let layout =
-        |size| Layout::from_size_align(size, align).expect("the canonical ABI names small alignments");
-    // SAFETY: sizes are not 0, and `old` came from here with its size and alignment.
-    let place =
-        unsafe { if old_size == 0 { alloc(layout(size)) } else { realloc(old, layout(old_size), size) } };
-    if place.is_null() {
-        handle_alloc_error(layout(size));
+#[cfg(target_os = "wasi")]
+mod owned {
+    use std::ffi::c_void;
+
+    unsafe extern "C" {
+        fn realloc(old: *mut c_void, size: usize) -> *mut c_void;
+        fn free(place: *mut c_void);
     }
-    place
+
+    #[cold]
+    pub fn take(old: *mut u8, old_size: usize, _: usize, size: usize) -> *mut u8 {
+        let old = if old_size == 0 { std::ptr::null_mut() } else { old };
+        // SAFETY: `old` came from here, or is null: then this allocates. Any alignment that the canonical ABI has
+        // is one of this allocator.
+        let place: *mut u8 = unsafe { realloc(old.cast(), size) }.cast();
+        assert!(!place.is_null(), "no memory for {size} bytes");
+        place
+    }
+
+    /// # Safety
+    /// `place` came from [`take`] with this size, and is not used any more.
+    pub unsafe fn give(place: *mut u8, _: usize, _: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { free(place.cast()) }
+    }
+}
+
+/// Memory that somebody will free: without a C library, Rust's.
+#[cfg(not(target_os = "wasi"))]
+mod owned {
+    use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).expect("the canonical ABI names small alignments")
+    }
+
+    #[cold]
+    pub fn take(old: *mut u8, old_size: usize, align: usize, size: usize) -> *mut u8 {
+        // SAFETY: sizes are not 0, and `old` came from here with its size and alignment.
+        let place = unsafe {
+            if old_size == 0 {
+                alloc(layout(size, align))
+            } else {
+                realloc(old, layout(old_size, align), size)
+            }
+        };
+        if place.is_null() {
+            handle_alloc_error(layout(size, align));
+        }
+        place
+    }
+
+    /// # Safety
+    /// `place` came from [`take`] with this size and alignment, and is not used any more.
+    pub unsafe fn give(place: *mut u8, size: usize, align: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { dealloc(place, layout(size, align)) }
+    }
+}
+
+/// Takes over a text that the host wrote as the result of a call, or as a part of the config.
+///
+/// # Safety
+/// It is UTF-8, and if it is not empty, it lies in memory that [`cabi_realloc`] gave while the guest ran or
+/// before it started, of its length.
+pub unsafe fn take_text(text: List<u8>) -> String {
+    // SAFETY: the caller's promise; the copy is made before the memory goes.
+    unsafe {
+        let copy = str::from_utf8_unchecked(text.get()).to_owned();
+        if text.len != 0 {
+            owned::give(text.start.cast_mut(), text.len, 1);
+        }
+        copy
+    }
 }
 
 /// `start`: takes over the config.
 ///
 /// # Safety
-/// `config` and `len` are a list of pairs of texts that the host wrote into memory from [`cabi_realloc`].
+/// `list` and `len` are a list of pairs of texts that the host wrote into memory from [`cabi_realloc`].
 pub unsafe fn start(
-    config: *mut [List<u8>; 2],
+    list: *mut [List<u8>; 2],
     len: usize,
     start: impl FnOnce(Vec<(String, String)>) -> Result<(), String>,
 ) -> *const Started {
@@ -83,11 +146,14 @@ pub unsafe fn start(
     memory(|memory| unsafe { (&raw mut memory.touched).write_volatile(true) });
     assert!(!memory(|memory| memory.between_calls), "the host starts an instance once");
     construct();
-    // SAFETY: the host wrote the list and the texts into memory from the allocator, with their lengths as sizes;
-    // an empty list has no memory.
+    // SAFETY: the host wrote the list and its texts, and an empty list has no memory.
     let config = unsafe {
-        let pairs = if len == 0 { Vec::new() } else { Vec::from_raw_parts(config, len, len) };
-        pairs.into_iter().map(|[key, value]| (key.into_string(), value.into_string())).collect()
+        let pairs = if len == 0 { &[] } else { std::slice::from_raw_parts(list, len) };
+        let config = pairs.iter().map(|&[key, value]| (take_text(key), take_text(value))).collect();
+        if len != 0 {
+            owned::give(list.cast(), size_of_val(pairs), align_of::<List<u8>>());
+        }
+        config
     };
     let started = Started::lend(start(config));
     memory(|memory| memory.between_calls = true);

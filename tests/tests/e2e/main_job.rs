@@ -175,3 +175,14 @@ fn lag_reaches_zero_past_transaction_markers_and_aborted_records() {
     assert_eq!(kafka.committed_offsets(&job.group, &job.input), kafka.ends(&job.input));
     assert!(kafka.read_all(&job.output).iter().all(|record| record.text() == "kept"));
 }
+
+#[test]
+fn a_handler_may_bring_its_own_allocator() {
+    let kafka = Kafka::shared();
+    let job = Job::new(kafka, &guest("own_allocator"), 4).config("key", "\"value\"");
+    Producer::new(kafka).send(&job.input, &access_log::records());
+    let mut host = job.start();
+    job.await_done(&mut host);
+    assert_eq!(host.terminate().code, 0);
+    assert_eq!(job.outputs().len(), 10_000);
+}
