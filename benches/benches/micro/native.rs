@@ -52,6 +52,11 @@ impl Sink for OutputRecord<'_> {
     fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
+
+    #[inline]
+    fn push_json(&mut self, text: &[u8]) {
+        self.push_json(text);
+    }
 }
 
 /// A batch as the host copies it into a guest.
