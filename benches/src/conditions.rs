@@ -23,6 +23,9 @@ pub(crate) struct Conditions {
     /// The first digits of the SHA-256 of the host's binary.
     pub host_sha256: String,
     pub kafka: String,
+    /// The kind of file system that the broker's logs lie on, as `stat -f` names it.
+    #[serde(default)]
+    pub broker_logs: String,
     pub java: String,
 }
 
@@ -37,6 +40,7 @@ impl Conditions {
             host,
             host_sha256: sha256(binary)?,
             kafka: kafka()?,
+            broker_logs: said(Command::new("stat").args(["-f", "-c", "%T"]).arg(std::env::temp_dir())),
             java: said(Command::new("java").arg("--version")),
         })
     }

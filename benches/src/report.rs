@@ -166,7 +166,7 @@ fn conditions(text: &mut String, at: &Conditions, results: &Results) {
     let _ = writeln!(
         text,
         "\nConditions: {date}; {sandmill} at commit {commit} (sha256 {digest}…), {cores} cores ({cpu}) shared with \
-         the broker, {memory} GiB, Linux {kernel}; Apache Kafka {kafka} (one node, heap of 512 MiB, the quick \
+         the broker, {memory} GiB, Linux {kernel}; Apache Kafka {kafka} (one node, logs on {logs}, heap of 512 MiB, the quick \
          compiler only), librdkafka {librdkafka}, {java}; load average at the start {load:.2}. \
          {minutes:.0} minutes in all, at most {disk:.1} GB on disk.",
         date = at.machine.date,
@@ -178,6 +178,7 @@ fn conditions(text: &mut String, at: &Conditions, results: &Results) {
         memory = at.machine.memory_gib,
         kernel = at.machine.kernel,
         kafka = at.kafka,
+        logs = at.broker_logs,
         librdkafka = at.machine.librdkafka,
         java = at.java,
         load = at.machine.load_average,
