@@ -13,13 +13,16 @@ pub struct Noop;
 impl NativeHandler for Noop {
     fn handle(&self, batch: &Batch, _: &mut RawAnswer) {
         for record in batch.records() {
-            black_box(sum(record.key) + sum(record.value));
+            black_box(sum(record.key).wrapping_add(sum(record.value)));
         }
     }
 }
 
+/// A sum into which every byte goes, by words of eight as a careful programmer reads.
 fn sum(bytes: Option<&[u8]>) -> u64 {
-    bytes.unwrap_or_default().iter().map(|byte| u64::from(*byte)).sum()
+    let (words, last) = bytes.unwrap_or_default().as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word)).fold(0, u64::wrapping_add);
+    last.iter().map(|byte| u64::from(*byte)).fold(words, u64::wrapping_add)
 }
 
 #[cfg(test)]
