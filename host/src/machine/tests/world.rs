@@ -346,9 +346,12 @@ impl World {
         report.alone = disperse;
         report.published = if disperse { 0 } else { self.rng.u32(..4) };
         let micros = if self.rng.u8(..3) == 0 { 1_000 } else { 10 };
+        // Now and then a record waits, so that keys are suspected, convicted and cleared.
+        let waited = Duration::from_millis(if self.rng.u8(..10) == 0 { 20 } else { 0 });
         let call = CallRecord {
             records: work.batch.len() as u32,
             spent: Duration::from_micros(self.rng.u64(1..micros)) * work.batch.len() as u32,
+            waited,
             fuel: Fuel(10),
             ended: Ended::Complete,
         };
