@@ -4,6 +4,7 @@
 //! machine's effects with a naive model. A failing seed repeats exactly: `SEED=17 cargo test simulation`.
 
 mod promises;
+mod slow;
 mod world;
 
 use world::World;

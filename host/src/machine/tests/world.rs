@@ -39,10 +39,8 @@ struct Log {
     /// Records that were reported done, with all their outputs acknowledged, under the present assignment
     /// or one whose commit says so.
     complete: BTreeSet<i64>,
-    /// Next record to be polled.
     next: usize,
     assigned: bool,
-    /// Counts its assignments.
     serial: u64,
     paused: bool,
     /// Last offset that took effect, by key, in this assignment.
@@ -61,9 +59,9 @@ pub struct World {
     unacknowledged: Vec<(Ticket, u32)>,
     /// Records whose outputs are not all acknowledged, by ticket.
     publishing: HashMap<u64, (TopicPartition, Vec<i64>, u32)>,
-    /// Each with the assignment that it was taken in.
     committing: Option<Vec<(TopicPartition, Offset, String, u64)>>,
     revoking: bool,
+    instances: usize,
     stopped: bool,
     seen: Seen,
 }
@@ -109,6 +107,7 @@ impl World {
         }
         World {
             rng,
+            instances: options.lanes + options.calls,
             machine: Machine::new(options),
             ordering,
             now: Time::ZERO,
@@ -458,6 +457,7 @@ impl World {
         }
         assert!(work.batch.offsets().is_sorted());
         assert!(work.attempts == 0 || work.batch.len() == 1, "a retried record has company");
+        assert!(self.running.len() < self.instances, "more calls than instances");
         let serial = log.serial;
         self.running.push((work, serial));
     }
