@@ -52,6 +52,8 @@ enum Stage {
     Draining,
     Interrupting,
     Committing,
+    /// The time for the commit is over, and an older group has to be given back first.
+    Queued,
 }
 
 /// What a look at one group brought.
@@ -167,13 +169,10 @@ impl Machine {
             return;
         }
         self.stopping = true;
-        let all: Vec<_> = self.partitions.iter().map(|(_, p)| p.name.clone()).collect();
-        let known: Vec<_> =
-            self.giving_back.iter().flat_map(|giving| giving.parts.iter().map(|(slot, _)| *slot)).collect();
-        let names: Vec<_> = all
-            .into_iter()
-            .filter(|name| self.slot_of(name).is_some_and(|slot| !known.contains(&slot)))
-            .collect();
+        let known: Vec<_> = self.giving_back.iter().flat_map(|giving| &giving.parts).collect();
+        let slot = |index: usize| Slot(u32::try_from(index).expect("slots are 32-bit numbers"));
+        let rest = self.partitions.iter().filter(|(index, p)| !known.contains(&&(slot(*index), p.epoch)));
+        let names: Vec<_> = rest.map(|(_, p)| p.name.clone()).collect();
         self.revoke(&names, now);
     }
 
@@ -207,7 +206,7 @@ impl Machine {
                 Step::Waits => index += 1,
                 Step::Moved => {}
                 Step::Done => {
-                    let done = self.giving_back.swap_remove(index);
+                    let done = self.giving_back.remove(index);
                     self.finish_giving_back(&done.parts);
                 }
             }
@@ -244,9 +243,15 @@ impl Machine {
             }
             Stage::Committing => {
                 let done = now >= until || parts.iter().all(|&(slot, epoch)| self.is_committed(slot, epoch));
-                return if done { Step::Done } else { Step::Waits };
+                match index {
+                    0 if done => return Step::Done,
+                    // The client takes what is given back for what it asked back first, so the oldest goes first.
+                    1.. if now >= until => Some((Stage::Queued, Time::NEVER)),
+                    _ => None,
+                }
             }
-            Stage::Draining | Stage::Interrupting => None,
+            Stage::Queued if index == 0 => return Step::Done,
+            Stage::Draining | Stage::Interrupting | Stage::Queued => None,
         };
         let Some((stage, until)) = next else { return Step::Waits };
         if stage == Stage::Committing {

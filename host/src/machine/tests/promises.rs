@@ -253,6 +253,28 @@ fn revoking_drains_then_interrupts_then_commits_then_gives_back() {
 }
 
 #[test]
+fn a_stop_while_a_revoke_drains_does_not_answer_it() {
+    let mut machine = Machine::new(options());
+    let slot = assign(&mut machine, 0);
+    admit(&mut machine, slot, 0, "a");
+    let work = turn(&mut machine, at(1)).0.pop().expect("one call");
+    machine.revoke(&[name()], at(2));
+    machine.stop(at(3));
+    let (_, effects) = turn(&mut machine, at(4));
+    assert!(effects.is_empty(), "a call is still out: {effects:?}");
+    finish(&mut machine, work, Report::default(), at(5));
+    assert_eq!(commits(&turn(&mut machine, at(6)).1), [1]);
+    machine.commit_replied(&[(name(), Ok(()))], at(7));
+    let (_, effects) = turn(&mut machine, at(8));
+    let told: Vec<_> = effects.iter().filter(|effect| !matches!(effect, Effect::Commit(_))).collect();
+    assert!(
+        matches!(&told[..], [Effect::Unassign(first), Effect::Unassign(rest), Effect::Stopped(_)]
+            if *first == [name()] && rest.is_empty()),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_broker_that_answers_no_commit_does_not_hold_a_revoke_for_ever() {
     let mut machine = Machine::new(options());
     let slot = assign(&mut machine, 0);
