@@ -148,13 +148,19 @@ impl Machine {
         self.giving_back.push(GivingBack { parts, stage: Stage::Draining, until });
     }
 
-    /// The group gave these partitions to somebody else: drops them at once and commits nothing.
+    /// The group gave these partitions to somebody else: drops them at once and commits nothing. Where they were
+    /// all that was being given back, nobody waits for that any more.
     pub fn lost(&mut self, parts: &[TopicPartition]) {
         for name in parts {
             if let Some(slot) = self.slot_of(name) {
                 self.drop_slot(slot);
             }
         }
+        let partitions = &self.partitions;
+        let live = |(slot, epoch): &(Slot, Epoch)| {
+            partitions.get(slot.0 as usize).is_some_and(|partition| partition.epoch == *epoch)
+        };
+        self.giving_back.retain(|giving| giving.parts.iter().any(live));
     }
 
     /// Stops: gives everything back; [`Effect::Stopped`] follows. A second call skips what is left of the
