@@ -88,6 +88,7 @@ impl Machine {
     }
 
     fn take_on(&mut self, part: &Assigned) -> Slot {
+        let mut ignored = false;
         let restored = match &part.metadata {
             Some(text) if !text.is_empty() => match read_metadata(text, part) {
                 Ok(restored) => Some(restored),
@@ -97,6 +98,7 @@ impl Machine {
                         "commit metadata ignored; resuming exactly at the committed offset, \
                          records completed above it run again"
                     );
+                    ignored = true;
                     None
                 }
             },
@@ -124,7 +126,9 @@ impl Machine {
             unacknowledged: 0,
             over_since: None,
             paused: false,
-            dirty: part.commit_start,
+            // Metadata that had to be ignored is overwritten soon: of a log that was cut back it could be taken
+            // for true once the log has grown again.
+            dirty: part.commit_start || ignored,
             committed: (!part.commit_start).then_some(part.start),
             metadata_size: part.metadata.as_ref().map_or(0, Vec::len),
             truncated: 0,

@@ -275,6 +275,26 @@ fn a_stop_while_a_revoke_drains_does_not_answer_it() {
 }
 
 #[test]
+fn metadata_that_is_ignored_is_overwritten_by_the_next_commit() {
+    let mut machine = Machine::new(options());
+    let assigned = Assigned {
+        partition: name(),
+        start: Offset(5),
+        metadata: Some(b"somebody else's".to_vec()),
+        commit_start: false,
+        topic_tag: 0,
+        log_end: None,
+    };
+    machine.assigned(&[assigned], at(0));
+    let (_, effects) = turn(&mut machine, at(200));
+    assert!(
+        matches!(&effects[..], [Effect::Commit(entries)]
+            if entries[0].offset == Offset(5) && entries[0].metadata.is_empty()),
+        "{effects:?}"
+    );
+}
+
+#[test]
 fn a_broker_that_answers_no_commit_does_not_hold_a_revoke_for_ever() {
     let mut machine = Machine::new(options());
     let slot = assign(&mut machine, 0);
