@@ -134,6 +134,11 @@ impl Machine {
             let Some(partition) =
                 self.partitions.get_mut(pending.slot.0 as usize).filter(|p| p.epoch == pending.epoch)
             else {
+                // Its epoch is over. If the partition is here again, this commit may have landed on a newer one.
+                let again = self.partitions.iter_mut().find(|(_, p)| p.name == pending.entry.partition);
+                if let Some((_, partition)) = again {
+                    partition.dirty = true;
+                }
                 continue;
             };
             let reply = replies.iter().find(|(name, _)| *name == pending.entry.partition);
