@@ -23,7 +23,7 @@
 macro_rules! note {
     ($world:expr, $($text:tt)*) => {
         if $world.story.is_told() {
-            $world.story.tell($world.now, format!($($text)*));
+            $world.story.tell($world.now, &format!($($text)*));
         }
     };
 }

@@ -18,7 +18,7 @@ impl Story {
         self.0.is_some()
     }
 
-    pub fn tell(&mut self, now: Time, line: String) {
+    pub fn tell(&mut self, now: Time, line: &str) {
         if let Some(lines) = &mut self.0 {
             if lines.len() == KEPT {
                 lines.pop_front();
