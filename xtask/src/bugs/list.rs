@@ -69,6 +69,13 @@ pub const BUGS: &[Bug] = &[
         new: "",
     },
     Bug {
+        name: "waiting record forgotten",
+        what: "Of several records of a key that were not run only one goes back to the queue.",
+        file: "dispatch/shard.rs",
+        old: "for (record, _) in again.into_iter().rev() {",
+        new: "for (record, _) in again.into_iter().rev().take(1) {",
+    },
+    Bug {
         name: "in-flight count leaked on revoke",
         what: "A call whose assignment is over frees no place among the calls that may be out.",
         file: "machine/finish.rs",

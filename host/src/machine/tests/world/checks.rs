@@ -2,7 +2,8 @@
 
 use super::World;
 use super::broker::told_complete;
-use super::log::{Log, Owner, State};
+use super::log::{Life, Log, Owner, State};
+use crate::dispatch::Shard;
 use crate::ids::Offset;
 use crate::machine::Stopped;
 use crate::machine::partition::{Partition, Phase};
@@ -208,6 +209,11 @@ fn check_partition(partition: &Partition, log: &mut Log) {
         log.open,
         log.bytes
     );
+    // Each record that waits stands in exactly one queue.
+    let waits = |life: &&Life| life.state == State::Waits;
+    let waiting = log.lives[first..log.handed.max(first)].iter().filter(waits).count();
+    let queued = partition.held.len() + partition.shards.iter().map(Shard::queued).sum::<usize>();
+    promise!(waiting == queued, "{name}: {waiting} records wait, {queued} stand in queues");
     if first < log.handed && partition.held.is_empty() {
         promise!(safe == reach, "{name}: the safe offset is {safe}, and {reach} is the first unfinished");
     }

@@ -58,7 +58,12 @@ impl World {
     fn is_all_done(&self) -> bool {
         let nothing_out = self.calls.is_empty() && self.reports.is_empty() && self.outputs.is_empty();
         let nothing_out = nothing_out && self.letters.is_empty();
-        nothing_out && self.request.is_none() && self.logs.iter().all(Log::is_finished)
+        let committed = self.request.is_none() && self.logs.iter().all(Log::is_finished);
+        // A commit of an older epoch may have told it all; the present one has to know it as well.
+        let known =
+            |log: &Log| self.machine.position_of(&log.name).is_some_and(|position| position.0 >= log.end());
+        let nothing_new = self.machine.partitions.iter().all(|(_, p)| !p.dirty);
+        nothing_out && committed && nothing_new && self.logs.iter().all(known)
     }
 
     /// The last stop.
