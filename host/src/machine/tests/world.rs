@@ -128,6 +128,8 @@ struct World {
     /// Dead letters that the machine has to ask for: ticket, offset, attempts.
     owed_letters: Vec<(Ticket, i64, u32)>,
     request: Option<broker::Request>,
+    /// The client did not take a commit in this turn.
+    not_taken: bool,
     assigning: Vec<group::Answer>,
     revoking: Option<group::Revoking>,
     /// When the last stop was asked for.
@@ -176,6 +178,7 @@ impl World {
             letters: VecDeque::new(),
             owed_letters: Vec::new(),
             request: None,
+            not_taken: false,
             assigning: Vec::new(),
             revoking: None,
             stopped_at: Time::ZERO,

@@ -48,6 +48,7 @@ impl World {
         if self.strikes(Kind::Commits, 20) {
             note!(self, "the client does not take the commit");
             self.seen.saw(Sight::CommitNotTaken);
+            self.not_taken = true;
             self.machine.commit_replied(&[], self.now);
             return;
         }
