@@ -6,7 +6,7 @@
 use super::tickets::Stage;
 use super::{Effect, Machine, RefusedRecord, Reverse, Slot, Timer, live};
 use crate::batch::{Batch, Parked};
-use crate::dispatch::{Admitted, Source};
+use crate::dispatch::{Admitted, Ordering, Pace, Source};
 use crate::ids::Offset;
 use crate::outcome::Failure;
 use crate::time::Time;
@@ -19,11 +19,19 @@ impl Machine {
         let Some(out) = self.tickets.get(ticket) else { return };
         let (slot, shard, source) = (out.slot, out.shard, out.source);
         match source {
-            Source::Lane => self.lanes_out -= 1,
+            Source::Lane => {
+                self.lanes_out -= 1;
+                self.lanes_late -= usize::from(out.late);
+            }
             Source::Key(_) => self.keys_out -= 1,
         }
-        for call in report.calls.each.iter().filter(|call| call.answered()) {
-            self.pacing.answered(call.records as usize, call.spent, call.fuel);
+        let pace = self.pace_of(source, &batch, &report);
+        // A key that is slower than the others is no measure of them.
+        let of_slow_key = |hash| self.partitions.get(slot.0 as usize).is_some_and(|p| p.is_slow(shard, hash));
+        if !matches!(source, Source::Key(hash) if !self.pacing.keyed() && of_slow_key(hash)) {
+            for call in report.calls.each.iter().filter(|call| call.answered()) {
+                self.pacing.answered(call.records as usize, call.spent, call.fuel);
+            }
         }
         let Some(partition) = live(&mut self.partitions, slot, epoch) else {
             self.end_ticket(ticket, batch);
@@ -35,7 +43,7 @@ impl Machine {
             return;
         }
         self.dead_letter_failures += u64::from(report.dead_letter_refused);
-        self.run_again(ticket, slot, shard, &batch, &report, now);
+        self.run_again(ticket, (slot, shard), &batch, &report, pace, now);
         if let Some(halt) = &report.halt {
             let record = batch.record(halt.index as usize).offset;
             let place = &self.partitions[slot.0 as usize].name;
@@ -49,10 +57,10 @@ impl Machine {
     fn run_again(
         &mut self,
         ticket: Ticket,
-        slot: Slot,
-        shard: u32,
+        (slot, shard): (Slot, u32),
         batch: &Batch,
         report: &Report,
+        pace: Pace<'_>,
         now: Time,
     ) {
         let out = self.tickets.get(ticket).expect("the caller holds it");
@@ -82,6 +90,7 @@ impl Machine {
         partition.shards[shard as usize].returned(
             source,
             again,
+            pace,
             &self.pacing,
             &mut self.pool,
             now,
@@ -94,6 +103,27 @@ impl Machine {
                 Admitted::Queued => {}
             },
         );
+    }
+
+    /// What a report tells about its keys. Slow ones are singled out where keys have an order of their own, and
+    /// while the handler is quick for most.
+    fn pace_of<'b>(&self, source: Source, batch: &'b Batch, report: &Report) -> Pace<'b> {
+        let [call] = report.calls.each.as_slice() else { return Pace::Usual };
+        if self.options.ordering != Ordering::Key || self.pacing.keyed() || !call.answered() {
+            return Pace::Usual;
+        }
+        let (records, hashes) = (call.records as usize, batch.hashes());
+        match source {
+            Source::Lane if hashes.iter().any(|hash| *hash != hashes[0]) => {
+                let suspicious = self.pacing.is_suspicious(records, call.waited, call.fuel);
+                if suspicious { Pace::Suspicious(hashes) } else { Pace::Usual }
+            }
+            // At low load a slow key mostly goes alone.
+            Source::Lane if self.pacing.is_slow(records, call.waited, call.fuel) => Pace::Slow(hashes[0]),
+            Source::Lane => Pace::Usual,
+            Source::Key(hash) if self.pacing.is_slow(records, call.waited, call.fuel) => Pace::Slow(hash),
+            Source::Key(hash) => Pace::Quick(hash),
+        }
     }
 
     /// Completes what needs no acknowledgement, or keeps it until those are there.

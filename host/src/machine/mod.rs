@@ -146,7 +146,12 @@ pub struct Machine {
     ready_lanes: VecDeque<(Slot, Epoch, u32)>,
     ready_keys: VecDeque<(Slot, Epoch, u32, u64)>,
     lanes_out: usize,
+    /// Of those, the ones that are out for so long that they do not keep a worker busy.
+    lanes_late: usize,
+    /// Lanes in the order in which they went out, until they are back or late.
+    lanes_sent: VecDeque<(Time, Ticket)>,
     keys_out: usize,
+    outputs_wait: bool,
     timers: BinaryHeap<Reverse<Timer>>,
     commits: Commits,
     giving_back: Vec<rebalance::GivingBack>,
@@ -171,7 +176,10 @@ impl Machine {
             ready_lanes: VecDeque::new(),
             ready_keys: VecDeque::new(),
             lanes_out: 0,
+            lanes_late: 0,
+            lanes_sent: VecDeque::new(),
             keys_out: 0,
+            outputs_wait: false,
             timers: BinaryHeap::new(),
             commits: Commits::default(),
             giving_back: Vec::new(),
@@ -252,7 +260,9 @@ impl Machine {
     /// When [`advance`](Machine::advance) has something to do next, if nothing else happens.
     pub fn next_due(&self) -> Option<Time> {
         let retry = self.timers.peek().map(|Reverse(timer)| timer.due);
-        [retry, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()]
+        let late = self.lanes_sent.front().filter(|_| !self.ready_lanes.is_empty() && !self.may_send_lane());
+        let late = late.map(|(sent, _)| *sent + self.pacing.late_after());
+        [retry, late, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()]
             .into_iter()
             .flatten()
             .min()
@@ -274,13 +284,46 @@ impl Machine {
 
     /// Hands out work, keys and lanes in turn, as far as calls may be out.
     fn dispatch(&mut self, now: Time) {
+        self.notice_late_lanes(now);
         loop {
-            let lane = self.lanes_out < self.options.lanes && self.dispatch_lane(now);
-            let key = self.keys_out < self.options.calls && self.dispatch_key(now);
+            let lane = self.may_send_lane() && self.dispatch_lane(now);
+            let key = self.may_send_key() && self.dispatch_key(now);
             if !lane && !key {
                 break;
             }
         }
+    }
+
+    /// A lane whose call waits on the host keeps no worker busy, so another may go in its place.
+    fn notice_late_lanes(&mut self, now: Time) {
+        while let Some(&(sent, ticket)) = self.lanes_sent.front()
+            && now.since(sent) >= self.pacing.late_after()
+        {
+            self.lanes_sent.pop_front();
+            if let Some(out) = self.tickets.get(ticket).filter(|out| out.is_running()) {
+                out.late = true;
+                self.lanes_late += 1;
+            }
+        }
+    }
+
+    fn may_send_lane(&self) -> bool {
+        // Half of the instances stay for keys with queues of their own.
+        let more = if self.outputs_wait { 0 } else { self.lanes_late.min(self.options.calls / 2) };
+        self.lanes_out < self.options.lanes + more && self.has_instance()
+    }
+
+    fn may_send_key(&self) -> bool {
+        self.keys_out < self.options.calls && self.has_instance()
+    }
+
+    fn has_instance(&self) -> bool {
+        self.lanes_out + self.keys_out < self.options.lanes + self.options.calls
+    }
+
+    /// Whether answers wait for room in the producer's queue. More calls would only add to them.
+    pub fn outputs_wait(&mut self, wait: bool) {
+        self.outputs_wait = wait;
     }
 
     /// Takes one lane off the ready list; false if it is empty.
@@ -296,7 +339,8 @@ impl Machine {
         );
         if let Some(taken) = taken {
             self.lanes_out += 1;
-            self.send(slot, epoch, shard, Source::Lane, taken, now);
+            let ticket = self.send(slot, epoch, shard, Source::Lane, taken, now);
+            self.lanes_sent.push_back((now, ticket));
         }
         true
     }
@@ -314,7 +358,15 @@ impl Machine {
         true
     }
 
-    fn send(&mut self, slot: Slot, epoch: Epoch, shard: u32, source: Source, taken: Taken, now: Time) {
+    fn send(
+        &mut self,
+        slot: Slot,
+        epoch: Epoch,
+        shard: u32,
+        source: Source,
+        taken: Taken,
+        now: Time,
+    ) -> Ticket {
         let Taken { batch, attempts, first_dispatch } = taken;
         let first_dispatch = first_dispatch.unwrap_or(now);
         let ticket = self.tickets.issue((slot, epoch, shard, source), (first_dispatch, attempts), &batch);
@@ -331,6 +383,7 @@ impl Machine {
             dispatched: now,
             cancel: partition.cancel.clone(),
         }));
+        ticket
     }
 
     /// The slot of an assigned partition.

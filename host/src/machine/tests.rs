@@ -13,6 +13,7 @@
 mod promises;
 mod seen;
 mod shrink;
+mod slow;
 mod world;
 
 use std::cell::Cell;

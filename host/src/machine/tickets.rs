@@ -23,6 +23,8 @@ pub(super) struct Outstanding {
     /// Its records; while it waits for acknowledgements, only those that they complete. Ascending.
     pub offsets: Vec<Offset>,
     pub stage: Stage,
+    /// It is out for so long that it does not keep a worker busy, but waits.
+    pub late: bool,
     /// Acknowledgements that arrived. They may come before the report.
     pub acknowledged: u32,
     /// Records one of whose outputs the broker refused before the report was there.
@@ -30,6 +32,13 @@ pub(super) struct Outstanding {
     /// Records that are given up already, by their worker or because an output was refused: no refused output
     /// sends them to the dead letters again.
     pub dead_lettered: Vec<u32>,
+}
+
+impl Outstanding {
+    /// True until its report is there.
+    pub fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running)
+    }
 }
 
 /// Where a piece of work is.
@@ -80,6 +89,7 @@ impl Tickets {
             attempts,
             offsets,
             stage: Stage::Running,
+            late: false,
             acknowledged: 0,
             refused: Vec::new(),
             dead_lettered: Vec::new(),

@@ -12,7 +12,7 @@ use crate::progress::Budget;
 use crate::time::Time;
 use crate::work::{CallRecord, Calls, Ended, Finished, Halt, Report, Retry, Work};
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         ordering: Ordering::Key,
         shards: 4,
@@ -38,15 +38,15 @@ fn options() -> Options {
     }
 }
 
-fn name() -> TopicPartition {
+pub(super) fn name() -> TopicPartition {
     TopicPartition { topic: "in".into(), partition: 0 }
 }
 
-fn at(millis: u64) -> Time {
+pub(super) fn at(millis: u64) -> Time {
     Time::ZERO + Duration::from_millis(millis)
 }
 
-fn assign(machine: &mut Machine, start: i64) -> Slot {
+pub(super) fn assign(machine: &mut Machine, start: i64) -> Slot {
     let assigned = Assigned {
         partition: name(),
         start: Offset(start),
@@ -58,7 +58,7 @@ fn assign(machine: &mut Machine, start: i64) -> Slot {
     machine.assigned(&[assigned], at(0))[0]
 }
 
-fn admit(machine: &mut Machine, slot: Slot, offset: i64, key: &str) {
+pub(super) fn admit(machine: &mut Machine, slot: Slot, offset: i64, key: &str) {
     let record = Record {
         offset: Offset(offset),
         timestamp: 0,
@@ -70,7 +70,7 @@ fn admit(machine: &mut Machine, slot: Slot, offset: i64, key: &str) {
 }
 
 /// Advances and returns the work that comes out, and everything else.
-fn turn(machine: &mut Machine, now: Time) -> (Vec<Work>, Vec<Effect>) {
+pub(super) fn turn(machine: &mut Machine, now: Time) -> (Vec<Work>, Vec<Effect>) {
     machine.advance(now);
     let (mut work, mut rest) = (Vec::new(), Vec::new());
     while let Some(effect) = machine.effect() {
@@ -82,12 +82,12 @@ fn turn(machine: &mut Machine, now: Time) -> (Vec<Work>, Vec<Effect>) {
     (work, rest)
 }
 
-fn finish(machine: &mut Machine, work: Work, report: Report, now: Time) {
+pub(super) fn finish(machine: &mut Machine, work: Work, report: Report, now: Time) {
     let Work { ticket, epoch, batch, .. } = work;
     machine.finished(Finished { ticket, epoch, batch, report }, now);
 }
 
-fn commits(effects: &[Effect]) -> Vec<i64> {
+pub(super) fn commits(effects: &[Effect]) -> Vec<i64> {
     let entries = effects.iter().filter_map(|effect| match effect {
         Effect::Commit(entries) => Some(entries),
         _ => None,
@@ -191,8 +191,13 @@ fn keys_of_a_slow_handler_run_side_by_side_up_to_the_bound() {
     let slot = assign(&mut machine, 0);
     admit(&mut machine, slot, 0, "first");
     let work = turn(&mut machine, at(1)).0.pop().expect("one call");
-    let call =
-        CallRecord { records: 1, spent: Duration::from_millis(10), fuel: Fuel(1), ended: Ended::Complete };
+    let call = CallRecord {
+        records: 1,
+        spent: Duration::from_millis(10),
+        waited: Duration::ZERO,
+        fuel: Fuel(1),
+        ended: Ended::Complete,
+    };
     let report = Report { calls: Calls { each: vec![call] }, ..Report::default() };
     finish(&mut machine, work, report, at(11));
     for offset in 1..200 {

@@ -9,6 +9,7 @@ impl World {
         note!(self, "from here on nothing is disturbed");
         self.calm = true;
         self.silence = 0;
+        self.machine.outputs_wait(false);
         for log in &mut self.logs {
             log.written = log.records.len();
         }

@@ -98,6 +98,11 @@ impl World {
         if self.rng.u8(..100) == 0 {
             self.slow = !self.slow;
         }
+        if self.rng.u8(..30) == 0 {
+            // Answers find the producer's queue full, or find room again.
+            let wait = !self.calm && self.rng.bool();
+            self.machine.outputs_wait(wait);
+        }
         let call = self.calls.swap_remove(self.rng.usize(..self.calls.len()));
         let cancelled = call.work.cancel.is_cancelled();
         if cancelled {
@@ -173,10 +178,12 @@ impl World {
                 }
             }
         }
+        let waited = Duration::from_millis(if self.rng.u8(..10) == 0 { 20 } else { 0 });
         let micros = if self.slow { 500..3_000 } else { 1..20 };
         let call = CallRecord {
             records: count as u32,
-            spent: Duration::from_micros(self.rng.u64(micros)) * count as u32,
+            spent: Duration::from_micros(self.rng.u64(micros)) * count as u32 + waited,
+            waited,
             fuel: Fuel(10),
             ended: Ended::Complete,
         };
