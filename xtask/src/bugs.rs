@@ -46,7 +46,7 @@ const DEPENDENCIES: [&str; 9] =
 const FOR_TESTS: [&str; 1] = ["proptest"];
 
 /// Seeds after which a bug counts as not found.
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 200_000;
 /// Seeds that have to pass without a bug.
 const SOUND: u64 = 200;
 
