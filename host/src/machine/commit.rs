@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::partition::{Phase, Slot};
+use super::partition::{Partition, Phase, Slot};
 use super::{Effect, Machine};
 use crate::batch::TopicPartition;
 use crate::ids::{Epoch, Offset};
@@ -62,6 +62,8 @@ pub(super) struct Commits {
     outstanding: Vec<Pending>,
     /// When the next regular commit is due.
     next: Time,
+    /// The first partition that found no room in the last request.
+    left_out: usize,
     /// From when on partitions that are given back may commit: later than now only after a failure.
     urgent: Time,
 }
@@ -99,14 +101,23 @@ impl Machine {
             return;
         }
         let due = now >= self.commits.next;
+        let urgent = |p: &Partition| p.phase == Phase::Committing && now >= self.commits.urgent;
+        let changed = self.partitions.iter().filter(|(_, p)| p.dirty && (due || urgent(p)));
+        let mut changed: Vec<usize> = changed.map(|(index, _)| index).collect();
+        // What is given back goes first. The others take turns where a request has no room for all of them, or
+        // those at its end would never be committed.
+        let left_out = self.commits.left_out;
+        changed.sort_by_key(|&index| {
+            (self.partitions[index].phase != Phase::Committing, index < left_out, index)
+        });
         let mut bytes = 0;
         let mut entries = Vec::new();
-        for (index, partition) in &mut self.partitions {
-            let urgent = partition.phase == Phase::Committing && now >= self.commits.urgent;
-            if !partition.dirty || !(due || urgent) || bytes > REQUEST_BYTES - 2 * self.options.metadata_limit
-            {
-                continue;
+        for index in changed {
+            if bytes > REQUEST_BYTES - 2 * self.options.metadata_limit {
+                self.commits.left_out = index;
+                break;
             }
+            let partition = &mut self.partitions[index];
             let snapshot = partition.progress.snapshot(&self.options.budget);
             partition.truncated = snapshot.truncated;
             partition.dirty = false;
@@ -134,6 +145,11 @@ impl Machine {
             let Some(partition) =
                 self.partitions.get_mut(pending.slot.0 as usize).filter(|p| p.epoch == pending.epoch)
             else {
+                // Its epoch is over. If the partition is here again, this commit may have landed on a newer one.
+                let again = self.partitions.iter_mut().find(|(_, p)| p.name == pending.entry.partition);
+                if let Some((_, partition)) = again {
+                    partition.dirty = true;
+                }
                 continue;
             };
             let reply = replies.iter().find(|(name, _)| *name == pending.entry.partition);

@@ -143,6 +143,7 @@ impl Machine {
         let given_up = u32::try_from(report.given_up.len()).expect("a batch holds fewer than 2^32 records");
         let slot = out.slot;
         let refused = std::mem::take(&mut out.refused);
+        out.dead_lettered.extend(report.given_up.iter().map(|(index, _)| *index));
         out.stage = Stage::Answered { published: report.published, given_up, batch };
         self.partitions[slot.0 as usize].unacknowledged += 1;
         for (index, failure) in refused {

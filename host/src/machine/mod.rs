@@ -243,8 +243,9 @@ impl Machine {
     /// each round of inputs, and no later than [`next_due`](Machine::next_due).
     pub fn advance(&mut self, now: Time) {
         self.wake(now);
-        self.dispatch(now);
+        // Regulating admits what was held, so it comes before what hands it out.
         self.regulate(now);
+        self.dispatch(now);
         self.commit_if_due(now);
         self.give_back(now);
         // Giving back may have made a commit urgent.
