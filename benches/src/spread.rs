@@ -1,6 +1,6 @@
-//! Ratios that are taken pass by pass, and numbers as people read them.
+//! Ratios that are taken pass by pass.
 
-pub(crate) use sandmill::bench::Spread;
+pub(crate) use sandmill::bench::{Spread, grouped};
 
 /// Of `above / below`, pass by pass: what disturbed a pass disturbed both sides. A side that has fewer passes,
 /// because it failed in one, is compared as far as it goes. Of nothing there is no ratio: a run may be so short
@@ -13,19 +13,6 @@ pub(crate) fn ratio(above: &[f64], below: &[f64]) -> Option<Spread> {
 /// All three times a factor: a change of unit.
 pub(crate) fn times(spread: Spread, factor: f64) -> Spread {
     Spread { min: spread.min * factor, median: spread.median * factor, max: spread.max * factor }
-}
-
-/// A whole number with commas between its thousands.
-pub(crate) fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -46,15 +33,5 @@ mod tests {
         assert_eq!(ratio(&[1.0, 2.0, 3.0], &[2.0]), Some(Spread { min: 0.5, median: 0.5, max: 0.5 }));
         assert_eq!(ratio(&[], &[1.0]), None);
         assert_eq!(ratio(&[0.0, 1.0], &[0.0, 0.0]), None);
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        let cases = [(0.0, "0"), (999.4, "999"), (1_000.0, "1,000"), (1_234_567.0, "1,234,567")];
-        for (number, text) in cases {
-            assert_eq!(grouped(number), text);
-        }
-        assert_eq!(grouped(-1_000.0), "-1,000");
-        assert_eq!(grouped(-100.0), "-100");
     }
 }

@@ -53,5 +53,5 @@ pub use job::{Contender, Job, Sums, Topic, Work};
 pub use level::{COMMAND, Level};
 pub use measure::{ClockEnd, Measurement, measure};
 pub use series::Series;
-pub use spread::Spread;
+pub use spread::{Spread, grouped};
 pub use system::Cpu;

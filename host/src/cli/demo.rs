@@ -19,6 +19,7 @@ use super::logging::{self, LogFormat};
 use super::run::{Started, embedded_broker};
 use super::{Failure, print};
 use crate::bench::content::LOG;
+use crate::bench::grouped;
 use crate::config::{Config, Listen, Overrides, Source};
 use crate::kafka::embedded::{self, Reader};
 use crate::pipeline::HandlerSource;
@@ -106,7 +107,7 @@ impl Demo {
         };
         say(format!(
             "embedded broker at {brokers}; {} lines go into topic {INPUT:?}",
-            grouped(records.len() as u64)
+            grouped(records.len() as f64)
         ));
         let fed = embedded::feed(&brokers, INPUT, records.iter().copied()).map_err(Failure::start)?;
         let source = HandlerSource::Embedded { name: "access-log", bytes: ACCESS_LOG };
@@ -263,7 +264,7 @@ fn show(outcome: &Outcome) {
     let mut statuses: Vec<_> = outcome.statuses.iter().collect();
     statuses.sort_by_key(|(status, count)| (std::cmp::Reverse(**count), *status));
     for (status, count) in statuses {
-        table.add_row([status.clone(), grouped(*count)]);
+        table.add_row([status.clone(), grouped(*count as f64)]);
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -274,27 +275,14 @@ fn show(outcome: &Outcome) {
     print(format_args!(
         "{} records in, {} out, {} failed, in {:.2} s: {} records/s from start to last commit\n\
          latency p50 {}, p99 {} · lag {} · gaps {}",
-        grouped(outcome.records),
-        grouped(outcome.outputs),
+        grouped(outcome.records as f64),
+        grouped(outcome.outputs as f64),
         outcome.failed,
         outcome.seconds,
-        grouped(outcome.records_per_second as u64),
+        grouped(outcome.records_per_second.trunc()),
         millis(outcome.latency_seconds.p50),
         millis(outcome.latency_seconds.p99),
         outcome.lag,
         outcome.gaps,
     ));
-}
-
-/// A number with commas between its thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -135,7 +135,7 @@ impl Bench {
                         format!("pass {pass} of {}", self.repetitions)
                     },
                     level.name(),
-                    table::grouped(run.records_per_second)
+                    bench::grouped(run.records_per_second)
                 ));
                 series.push(pass, run);
             }

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::result::{BenchResult, Shown};
-use crate::bench::{ClockEnd, Level, Spread};
+use crate::bench::{ClockEnd, Level, Spread, grouped};
 
 /// A wait below this part of a run says nothing.
 const NOTABLE: f64 = 0.02;
@@ -101,27 +101,4 @@ fn last_tick(level: &Shown) -> Option<f64> {
     let runs = level.series.repetitions.iter();
     let shares = runs.filter_map(|run| Some(run.details.get("last_tick_seconds")?.as_f64()? / run.seconds));
     shares.reduce(f64::max).map(|share| share.min(1.0))
-}
-
-/// A whole number with commas between its thousands.
-pub(super) fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([999.0, 1_000.0, 1_234_567.4].map(grouped), ["999", "1,000", "1,234,567"]);
-    }
 }
