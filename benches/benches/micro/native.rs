@@ -3,9 +3,9 @@
 
 use sandmill::batch::Batch;
 use sandmill_guest::__private::Slot;
-use sandmill_guest::{Config, Failure, Handler, OutputRecord, Outputs, Record, StartError, raw};
+use sandmill_guest::{Config, Failure, Handler, Outputs, Record, StartError, raw};
 
-use crate::json::{self, Sink};
+use crate::json;
 use crate::line::Line;
 
 /// One instance.
@@ -39,23 +39,6 @@ impl Handler for Parse {
         json::write(&line, &mut output);
         output.emit();
         Ok(())
-    }
-}
-
-impl Sink for OutputRecord<'_> {
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.push(byte);
-    }
-
-    #[inline]
-    fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    #[inline]
-    fn push_json(&mut self, text: &[u8]) {
-        self.push_json(text);
     }
 }
 

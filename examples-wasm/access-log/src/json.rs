@@ -1,5 +1,7 @@
 //! Writes a line as JSON; its text may be any bytes.
 
+use sandmill_guest::OutputRecord;
+
 use super::line::Line;
 
 /// Where JSON is written to: an output record here, a plain buffer where the host measures itself with this
@@ -11,6 +13,40 @@ pub trait Sink {
     fn extend_from_slice(&mut self, bytes: &[u8]);
     /// Appends text as a JSON string, with quotes and escapes.
     fn push_json(&mut self, text: &[u8]);
+}
+
+impl Sink for OutputRecord<'_> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn push_json(&mut self, text: &[u8]) {
+        self.push_json(text);
+    }
+}
+
+impl Sink for Vec<u8> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn push_json(&mut self, text: &[u8]) {
+        sandmill_guest::json::string(self, text);
+    }
 }
 
 /// Writes the object.

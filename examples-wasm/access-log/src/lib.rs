@@ -25,9 +25,8 @@ mod line;
 
 use std::hint::black_box;
 
-use sandmill_guest::{Config, Failure, Handler, OutputRecord, Outputs, Record, StartError};
+use sandmill_guest::{Config, Failure, Handler, Outputs, Record, StartError};
 
-use crate::json::Sink;
 use crate::line::Line;
 
 struct AccessLog {
@@ -57,23 +56,6 @@ impl Handler for AccessLog {
             }
         }
         Ok(())
-    }
-}
-
-impl Sink for OutputRecord<'_> {
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.push(byte);
-    }
-
-    #[inline]
-    fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    #[inline]
-    fn push_json(&mut self, text: &[u8]) {
-        self.push_json(text);
     }
 }
 

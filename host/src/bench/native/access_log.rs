@@ -44,23 +44,6 @@ impl NativeHandler for AccessLog {
     }
 }
 
-impl json::Sink for Vec<u8> {
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.push(byte);
-    }
-
-    #[inline]
-    fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    #[inline]
-    fn push_json(&mut self, string: &[u8]) {
-        sandmill_guest::json::string(self, string);
-    }
-}
-
 /// Writes what the handler makes of a record's value.
 ///
 /// # Errors
