@@ -219,12 +219,14 @@ impl Publisher {
         cancel: &Cancel,
         mut send: impl FnMut() -> Result<(), RDKafkaErrorCode>,
     ) -> Result<(), NotTaken> {
-        let _waiting = Waiting::of(&self.waiting);
+        let mut waiting = None;
         loop {
             let room = self.deliveries.room.notified();
             match send() {
                 Ok(()) => return Ok(()),
-                Err(RDKafkaErrorCode::QueueFull) => {}
+                Err(RDKafkaErrorCode::QueueFull) => {
+                    waiting.get_or_insert_with(|| Waiting::of(&self.waiting));
+                }
                 Err(code) => return Err(NotTaken::Refused(code.to_string())),
             }
             tokio::select! {
