@@ -78,7 +78,7 @@ fn run() -> Result<bool> {
         Task::Plan(options) => print!("{}", plan::described(&Plan::of(&options.sizes, &options.wish)?)),
         Task::Profile { workload, options } => profiled(&workload, options)?,
         Task::Show(options) => {
-            let file = options.output.clone().map_or_else(|| results::file(&options.name), Ok)?;
+            let file = options.file()?;
             return finish(&options, &Results::read(&file)?, &file);
         }
         Task::Climb(options) => return climb_all(options),
@@ -97,7 +97,7 @@ fn profiled(workload: &str, options: Options) -> Result<()> {
 }
 
 fn climb_all(mut options: Options) -> Result<bool> {
-    let file = options.output.clone().map_or_else(|| results::file(&options.name), Ok)?;
+    let file = options.file()?;
     let programs = Programs { sandmill: required_path("SANDMILL_BIN"), peers: options.peers.clone() };
     let now = Conditions::gather(&programs.sandmill)?;
     let mut results = if options.resume {

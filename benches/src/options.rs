@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lexopt::prelude::*;
 
 use crate::plan::Wish;
+use crate::results;
 use crate::rung::Contender;
 use crate::sizes::{Scale, Sizes};
 use crate::tasks::TASKS;
@@ -151,6 +152,11 @@ impl Task {
 }
 
 impl Options {
+    /// Where the results go, or are.
+    pub(crate) fn file(&self) -> Result<PathBuf> {
+        self.output.clone().map_or_else(|| results::file(&self.name), Ok)
+    }
+
     /// Peers without a program cannot run; a smoke run does not even ask for them.
     fn complete(&mut self) -> Result<()> {
         ensure!(!self.name.is_empty() && !self.name.contains('/'), "--name {:?} names no file", self.name);

@@ -8,7 +8,8 @@
 //!   call at a time.
 //! * the **key table** of its shard: a queue of its own for each key that needs one, because one of its
 //!   records waits for a retry, has to run alone, or because it is slow, or the handler is for all keys, and
-//!   keys must run side by side ([`Pacing::keyed`]). A key in the table never has records in the lane, so the two never race.
+//!   keys must run side by side ([`Pacing::keyed`]). A key in the table never has records in the lane, so the
+//!   two never race.
 //!
 //! A key returns to the lane when its queue has nothing special left, so a hot key that failed once is fast
 //! again soon.

@@ -317,6 +317,9 @@ impl Shard {
     /// Records of these keys that stand in the lane follow the ones in their keys' queues, in order. Keys that
     /// had no queue are told to `ready`.
     fn move_out_of_lane(&mut self, hashes: &[u64], pool: &mut Pool, ready: &mut impl FnMut(Admitted)) {
+        if self.lane.is_empty() {
+            return;
+        }
         let mut hashes = hashes.to_vec();
         hashes.sort_unstable();
         hashes.dedup();

@@ -60,6 +60,7 @@ impl SlowKeys {
         }
     }
 
+    /// True if a call of this key alone was slow.
     pub fn is_slow(&self, hash: u64) -> bool {
         self.keys.get(&hash) == Some(&Verdict::Slow)
     }

@@ -2,8 +2,9 @@
 //! everything that parses and writes.
 //!
 //! One thread takes records by the array, makes JSON of each with the handler's own source, and hands it to an
-//! idempotent producer with the host's settings, over the same thin layer that the host uses. Twice a second it draws a line: what was read up to there is
-//! committed once all outputs before the line are acknowledged. At least once, nothing more.
+//! idempotent producer with the host's settings, over the same thin layer that the host uses. Twice a second it
+//! draws a line: what was read up to there is committed once all outputs before the line are acknowledged. At
+//! least once, nothing more.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
