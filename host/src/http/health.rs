@@ -23,6 +23,21 @@ fn reason(entry: &PipelineEntry) -> Option<String> {
         PipelineState::Ended(Some(reason)) => Some(format!("pipeline {name:?} failed: {reason}")),
         PipelineState::Ended(None) => Some(format!("pipeline {name:?} was stopped")),
         _ if snapshot.stopping => Some(format!("pipeline {name:?} is being stopped")),
+        _ if snapshot.in_doubt => Some(format!(
+            "pipeline {name:?} stood still for longer than the session time-out; its outputs wait until group \
+             {:?} confirms the assignment",
+            entry.group
+        )),
+        _ if let Some(circuit) = &snapshot.circuit => Some(format!(
+            "pipeline {name:?} paused itself {:.0} s ago: {} of its last {} records failed; {}",
+            circuit.open_seconds,
+            circuit.failed,
+            circuit.of,
+            match circuit.next_probe_in_seconds {
+                Some(left) => format!("it tries one again in {left:.0} s"),
+                None => "it is trying one now".to_owned(),
+            }
+        )),
         _ if taken.elapsed() > STALE => Some(format!(
             "pipeline {name:?}: its consumer thread has not moved for {:.0} s",
             taken.elapsed().as_secs_f64()

@@ -3,6 +3,9 @@
 //! A commit takes base offset and metadata of each changed partition as one snapshot. One commit is
 //! outstanding at a time, so an older one cannot land last; what changes meanwhile goes with the next.
 //! Committed means acknowledged by the broker.
+//!
+//! A request is bounded. Where many partitions change, a round of requests takes them in turn, one request
+//! after the other, so that none waits for its commit because others changed again.
 
 use std::time::Duration;
 
@@ -54,14 +57,18 @@ struct Pending {
     slot: Slot,
     epoch: Epoch,
     entry: Entry,
+    /// It was taken after the assignment had come into doubt: acknowledged, it says that the doubt is over.
+    confirms: bool,
 }
 
 /// State of the commits of a pipeline.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
     outstanding: Vec<Pending>,
-    /// When the next regular commit is due.
+    /// When the next round of regular commits is due.
     next: Time,
+    /// Where the running round goes on; 0: none runs.
+    from: usize,
     /// From when on partitions that are given back may commit: later than now only after a failure.
     urgent: Time,
 }
@@ -99,13 +106,22 @@ impl Machine {
             return;
         }
         let due = now >= self.commits.next;
-        let mut bytes = 0;
+        if !due && self.giving_back.is_empty() {
+            return;
+        }
+        let from = if due { self.commits.from } else { 0 };
+        let largest = self.options.metadata_limit + ENTRY_BYTES;
+        let (mut bytes, mut full_at) = (0, None);
         let mut entries = Vec::new();
-        for (index, partition) in &mut self.partitions {
+        for index in from..self.partitions.capacity() {
+            let Some(partition) = self.partitions.get_mut(index) else { continue };
             let urgent = partition.phase == Phase::Committing && now >= self.commits.urgent;
-            if !partition.dirty || !(due || urgent) || bytes > REQUEST_BYTES - 2 * self.options.metadata_limit
-            {
+            if !partition.dirty || !(due || urgent) {
                 continue;
+            }
+            if bytes + largest > REQUEST_BYTES && !entries.is_empty() {
+                full_at = Some(index);
+                break;
             }
             let snapshot = partition.progress.snapshot(&self.options.budget);
             partition.truncated = snapshot.truncated;
@@ -117,15 +133,41 @@ impl Machine {
                 metadata: snapshot.metadata,
             };
             let slot = Slot(u32::try_from(index).expect("slots are 32-bit numbers"));
-            self.commits.outstanding.push(Pending { slot, epoch: partition.epoch, entry: entry.clone() });
+            self.commits.outstanding.push(Pending {
+                slot,
+                epoch: partition.epoch,
+                entry: entry.clone(),
+                confirms: partition.unconfirmed,
+            });
             entries.push(entry);
         }
-        if !entries.is_empty() {
-            if due {
+        if due {
+            self.commits.from = full_at.unwrap_or(0);
+            // What changes after a while without changes is committed at once.
+            if full_at.is_none() && (from > 0 || !entries.is_empty()) {
                 self.commits.next = now + self.options.commit_interval;
             }
+        }
+        if !entries.is_empty() {
             self.effects.push_back(Effect::Commit(entries));
         }
+    }
+
+    /// The assignment is in doubt: this host stood still for so long that the group may have gone on without
+    /// it. Everything is committed again at once; the group's answer tells.
+    pub fn doubt(&mut self, now: Time) {
+        for (_, partition) in &mut self.partitions {
+            partition.unconfirmed = true;
+            partition.dirty = true;
+        }
+        self.commits.next = now;
+        self.commits.from = 0;
+    }
+
+    /// False from [`doubt`](Machine::doubt) on until a commit of each partition was acknowledged that was
+    /// taken afterwards, or the partition is gone.
+    pub fn is_sure(&self) -> bool {
+        self.partitions.iter().all(|(_, partition)| !partition.unconfirmed)
     }
 
     /// The broker's reply to the outstanding commit. A partition that the reply does not name failed.
@@ -139,6 +181,7 @@ impl Machine {
             let reply = replies.iter().find(|(name, _)| *name == pending.entry.partition);
             match reply.map_or(Err(Reason::Other), |(_, result)| *result) {
                 Ok(()) => {
+                    partition.unconfirmed &= !pending.confirms;
                     partition.committed = Some(pending.entry.offset);
                     partition.metadata_size = pending.entry.metadata.len();
                 }

@@ -123,6 +123,7 @@ impl Machine {
             over_since: None,
             paused: false,
             dirty: part.commit_start,
+            unconfirmed: false,
             committed: (!part.commit_start).then_some(part.start),
             metadata_size: part.metadata.as_ref().map_or(0, Vec::len),
             truncated: 0,

@@ -92,6 +92,7 @@ impl World {
                 interrupt: Duration::from_millis(5),
                 commit: Duration::from_millis(500),
             },
+            circuit: None,
             dead_letters: true,
             seed,
         };
