@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use crate::telemetry::snapshot::PipelineSnapshot;
 use crate::telemetry::{PipelineEntry, PipelineState, Registry};
 
 /// A consumer thread takes a snapshot several times a second; one older than this stands still.
 const STALE: Duration = Duration::from_secs(5);
+
+/// Outputs that are not acknowledged for so long count as stuck.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// One sentence for each reason; none: ready.
 pub(super) fn not_ready(registry: &Registry) -> Vec<String> {
@@ -14,6 +18,19 @@ pub(super) fn not_ready(registry: &Registry) -> Vec<String> {
         return vec!["no pipeline was started yet".to_owned()];
     }
     pipelines.iter().filter_map(|entry| reason(entry)).collect()
+}
+
+/// Outputs or dead letters that the broker does not acknowledge: nothing is lost, and nothing moves on.
+fn stuck_outputs(snapshot: &PipelineSnapshot) -> Option<String> {
+    snapshot.partitions.iter().find_map(|partition| {
+        let blocked = partition.blocked_by.as_ref().filter(|blocked| blocked.waits_for == "publish")?;
+        let age = blocked.age_seconds.filter(|age| *age >= STUCK.as_secs_f64())?;
+        Some(format!(
+            "what the record at offset {} of {}/{} published is not acknowledged, {age:.0} s after its first call; \
+             look at the brokers of the output and dead-letter topics",
+            blocked.offset, partition.topic, partition.partition
+        ))
+    })
 }
 
 fn reason(entry: &PipelineEntry) -> Option<String> {
@@ -44,6 +61,7 @@ fn reason(entry: &PipelineEntry) -> Option<String> {
         )),
         state => match (&snapshot.trouble, state) {
             (Some(trouble), _) => Some(format!("pipeline {name:?}: {trouble}")),
+            (None, _) if let Some(stuck) = stuck_outputs(&snapshot) => Some(format!("pipeline {name:?}: {stuck}")),
             (None, PipelineState::Starting) => {
                 Some(format!("pipeline {name:?} waits for its first assignment in group {:?}", entry.group))
             }
