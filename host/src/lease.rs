@@ -29,8 +29,7 @@ pub struct Lease {
 impl Lease {
     /// Holds for `length` from now on.
     pub fn new(length: Duration) -> Self {
-        let lease =
-            Lease { base: Instant::now(), length, until: AtomicU64::new(0), renewed: Notify::new() };
+        let lease = Lease { base: Instant::now(), length, until: AtomicU64::new(0), renewed: Notify::new() };
         lease.renew();
         lease
     }

@@ -139,6 +139,8 @@ pub struct CallRecord {
     pub records: u32,
     /// Computing plus waiting on the host.
     pub spent: Duration,
+    /// Of that, waiting on the host.
+    pub waited: Duration,
     /// Fuel it used.
     pub fuel: Fuel,
     /// How it ended.

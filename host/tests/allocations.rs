@@ -168,7 +168,8 @@ impl Host {
         let records = u32::try_from(batch.len()).expect("a batch is small");
         // As if each record took a microsecond: the machine then hands out full batches.
         let spent = Duration::from_micros(1) * records;
-        let call = CallRecord { records, spent, fuel: call.fuel, ended: Ended::Complete };
+        let call =
+            CallRecord { records, spent, waited: call.waited, fuel: call.fuel, ended: Ended::Complete };
         let report = Report { published, calls: Calls { each: vec![call] }, ..Report::default() };
         self.machine.finished(Finished { ticket, epoch, batch, report }, Time::ZERO);
         if published > 0 {

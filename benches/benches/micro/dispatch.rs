@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion};
 use sandmill::batch::TopicPartition;
 use sandmill::dispatch::pacing::{Allowance, Bounds, Pacing};
 use sandmill::dispatch::shard::{Pool, Shard};
-use sandmill::dispatch::{Admitted, Hasher, Ordering, Source as From};
+use sandmill::dispatch::{Admitted, Hasher, Ordering, Pace, Source as From};
 use sandmill::ids::{Fuel, Offset};
 use sandmill::machine::{self, Assigned, Effect, InFlight, Machine, Options, Slot};
 use sandmill::progress::Budget;
@@ -59,7 +59,7 @@ fn shard(group: &mut Group<'_>, source: &Source) {
             next += CHUNK as i64;
             while let Some(taken) = shard.take_lane(&pacing, &mut pool, |_| unreachable!("it is fast")) {
                 pool.give(taken.batch);
-                shard.returned(From::Lane, Vec::new(), &pacing, &mut pool, Time::ZERO, |_| {});
+                shard.returned(From::Lane, Vec::new(), Pace::Usual, &pacing, &mut pool, Time::ZERO, |_| {});
             }
         }
     });
@@ -183,6 +183,7 @@ impl World {
         let call = CallRecord {
             records,
             spent: Duration::from_nanos(100) * records,
+            waited: Duration::ZERO,
             fuel: Fuel(1_000),
             ended: Ended::Complete,
         };

@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::http::Server;
 use crate::kafka::EmbeddedBroker;
 use crate::kafka::preflight::{self, Needs};
-use crate::pipeline::{Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals};
+use crate::pipeline::{
+    Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals,
+};
 use crate::telemetry::Registry;
 
 /// Arguments of `run`.

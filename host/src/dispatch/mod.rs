@@ -7,8 +7,8 @@
 //!   fast path: whole batches, nothing kept per key. A lane's one-batch-out rule is what keeps a key in one
 //!   call at a time.
 //! * the **key table** of its shard: a queue of its own for each key that needs one, because one of its
-//!   records waits for a retry, has to run alone, or because the handler is slow and keys must run side by
-//!   side ([`Pacing::keyed`]). A key in the table never has records in the lane, so the two never race.
+//!   records waits for a retry, has to run alone, or because it is slow, or the handler is for all keys, and
+//!   keys must run side by side ([`Pacing::keyed`]). A key in the table never has records in the lane, so the two never race.
 //!
 //! A key returns to the lane when its queue has nothing special left, so a hot key that failed once is fast
 //! again soon.
@@ -18,11 +18,12 @@ pub mod keys;
 pub mod pacing;
 pub mod policy;
 pub mod shard;
+mod slow;
 
 pub use circuit::Circuit;
 pub use pacing::Pacing;
 pub use policy::{Decision, FailurePolicy, Then};
-pub use shard::{Admitted, Shard, Source, Taken};
+pub use shard::{Admitted, Pace, Shard, Source, Taken};
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;

@@ -25,6 +25,11 @@ const PATIENCE: u32 = 8;
 /// … and this long in any case: below it, the operating system's scheduling is what one measures.
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(100);
 
+/// A call of several records that took so many times what is expected holds a slow one.
+const SUSPICIOUS: u32 = 4;
+/// Fuel below which no call counts as slow: a few milliseconds of computing.
+const SLOW_FUEL: u64 = 4_000_000;
+
 /// What a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
@@ -84,6 +89,21 @@ impl Pacing {
         self.keyed = mean > if self.keyed { FAST } else { SLOW }.as_secs_f64();
         let wanted = (self.bounds.time.as_secs_f64() / mean) as usize;
         self.batch = wanted.clamp(1, self.bounds.records).min(self.batch.saturating_mul(GROWTH));
+    }
+
+    /// True if a call took so much longer than its number of records explains that one of them has to be slow.
+    /// Goes by waiting and by fuel: time on a core is also that of whoever took the core away.
+    pub fn is_suspicious(&self, records: usize, waited: Duration, fuel: Fuel) -> bool {
+        let Some(mean) = self.mean.filter(|_| records > 1) else { return false };
+        let expected = Duration::from_secs_f64(mean * records as f64).max(self.bounds.time);
+        let usual = (self.fuel * records as f64) as u64;
+        waited > expected * SUSPICIOUS || fuel.0 > usual.saturating_mul(SUSPICIOUS.into()).max(SLOW_FUEL)
+    }
+
+    /// True if a call of one key was slow.
+    pub fn is_slow(&self, records: usize, waited: Duration, fuel: Fuel) -> bool {
+        let records = records.max(1);
+        waited > SLOW * u32::try_from(records).unwrap_or(u32::MAX) || fuel.0 / records as u64 > SLOW_FUEL
     }
 
     /// Records of the next call, at most.

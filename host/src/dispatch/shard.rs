@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry;
 
 use super::Pacing;
 use super::keys::{Key, State, Table};
+use super::slow::SlowKeys;
 use crate::batch::{Batch, Parked, Record};
 use crate::time::Time;
 
@@ -18,6 +19,19 @@ pub enum Source {
     Lane,
     /// The queue of the key with this hash.
     Key(u64),
+}
+
+/// What a call tells about the keys that were in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace<'a> {
+    /// Nothing.
+    Usual,
+    /// One of these keys has to be slow.
+    Suspicious(&'a [u64]),
+    /// Its one key is slow.
+    Slow,
+    /// Its one key is not.
+    Quick,
 }
 
 /// What became ready by an admission or a return; the caller lists it.
@@ -91,13 +105,14 @@ impl Pool {
 
 /// One shard.
 ///
-/// Invariant: the hash of no record in the lane, queued or out, is in the key table.
+/// Invariant: the hash of no record in the lane, queued or out, is in the key table or among the slow keys.
 #[derive(Debug, Default)]
 pub struct Shard {
     lane: VecDeque<Segment>,
     lane_out: bool,
     lane_listed: bool,
     keys: Table,
+    slow: SlowKeys,
     queued: usize,
 }
 
@@ -110,7 +125,8 @@ impl Shard {
     /// Takes in a polled record.
     pub fn admit(&mut self, record: &Record<'_>, hash: u64, pacing: &Pacing, pool: &mut Pool) -> Admitted {
         self.queued += 1;
-        if !self.keys.is_empty() && self.keys.contains_key(&hash) || pacing.keyed() && self.lane_is_idle() {
+        let own_queue = !self.keys.is_empty() && self.keys.contains_key(&hash) || self.slow.contains(hash);
+        if own_queue || pacing.keyed() && self.lane_is_idle() {
             return self.enqueue(Parked::new(record, hash, 0));
         }
         let bounds = pacing.bounds();
@@ -228,11 +244,13 @@ impl Shard {
 
     /// Takes back what left with [`take_lane`](Shard::take_lane) or [`take_key`](Shard::take_key): `again`
     /// holds the records that shall run again, oldest first, each with the time from which on it may. What
-    /// became ready, or waits, is told to `ready`.
+    /// became ready, or waits, is told to `ready`. `pace` is what the call told about its keys.
+    #[expect(clippy::too_many_arguments, reason = "what a return is made of; called from one place")]
     pub fn returned(
         &mut self,
         source: Source,
         again: Vec<(Parked, Time)>,
+        pace: Pace<'_>,
         pacing: &Pacing,
         pool: &mut Pool,
         now: Time,
@@ -247,10 +265,21 @@ impl Shard {
                     self.defer(record, due, now, &mut ready);
                 }
                 if !special.is_empty() {
-                    self.move_out_of_lane(&special, pool);
+                    self.move_out_of_lane(&special, pool, &mut ready);
+                }
+                if let Pace::Suspicious(hashes) = pace {
+                    self.slow.suspect(hashes);
+                    self.move_out_of_lane(hashes, pool, &mut ready);
                 }
             }
-            Source::Key(hash) => self.key_returned(hash, again, pacing, pool, now, &mut ready),
+            Source::Key(hash) => {
+                match pace {
+                    Pace::Slow => self.slow.judge(hash, true),
+                    Pace::Quick => self.slow.judge(hash, false),
+                    Pace::Usual | Pace::Suspicious(_) => {}
+                }
+                self.key_returned(hash, again, pacing, pool, now, &mut ready);
+            }
         }
         if let Admitted::LaneReady = self.list_lane() {
             ready(Admitted::LaneReady);
@@ -271,8 +300,9 @@ impl Shard {
         }
     }
 
-    /// Records of these keys that stand in the lane follow the ones in their keys' queues, in order.
-    fn move_out_of_lane(&mut self, hashes: &[u64], pool: &mut Pool) {
+    /// Records of these keys that stand in the lane follow the ones in their keys' queues, in order. Keys that
+    /// had no queue are told to `ready`.
+    fn move_out_of_lane(&mut self, hashes: &[u64], pool: &mut Pool, ready: &mut impl FnMut(Admitted)) {
         let mut lane = std::mem::take(&mut self.lane);
         for segment in &mut lane {
             let Segment { batch, from } = segment;
@@ -282,7 +312,10 @@ impl Shard {
             let mut kept = pool.take();
             for index in *from..batch.len() {
                 if hashes.contains(&batch.hashes()[index]) {
-                    self.enqueue(Parked::from_batch(batch, index, 0));
+                    let entered = self.enqueue(Parked::from_batch(batch, index, 0));
+                    if let Admitted::KeyReady(_) = entered {
+                        ready(entered);
+                    }
                 } else {
                     batch.copy_to([index], &mut kept);
                 }
@@ -313,7 +346,7 @@ impl Shard {
         } else if due > now {
             key.state = State::Backoff(due);
             ready(Admitted::KeyWaits(hash, due));
-        } else if pacing.keyed() || key.has_special() {
+        } else if pacing.keyed() || key.has_special() || self.slow.contains(hash) {
             key.state = State::Ready;
             ready(Admitted::KeyReady(hash));
         } else {

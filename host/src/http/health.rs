@@ -61,7 +61,9 @@ fn reason(entry: &PipelineEntry) -> Option<String> {
         )),
         state => match (&snapshot.trouble, state) {
             (Some(trouble), _) => Some(format!("pipeline {name:?}: {trouble}")),
-            (None, _) if let Some(stuck) = stuck_outputs(&snapshot) => Some(format!("pipeline {name:?}: {stuck}")),
+            (None, _) if let Some(stuck) = stuck_outputs(&snapshot) => {
+                Some(format!("pipeline {name:?}: {stuck}"))
+            }
             (None, PipelineState::Starting) => {
                 Some(format!("pipeline {name:?} waits for its first assignment in group {:?}", entry.group))
             }

@@ -6,7 +6,7 @@
 use super::tickets::Stage;
 use super::{Effect, Machine, RefusedRecord, Reverse, Slot, Timer, live};
 use crate::batch::{Batch, Parked};
-use crate::dispatch::{Admitted, Source};
+use crate::dispatch::{Admitted, Ordering, Pace, Source};
 use crate::ids::Offset;
 use crate::outcome::Failure;
 use crate::time::Time;
@@ -19,11 +19,17 @@ impl Machine {
         let Some(out) = self.tickets.get(ticket) else { return };
         let (slot, shard, source) = (out.slot, out.shard, out.source);
         match source {
-            Source::Lane => self.lanes_out -= 1,
+            Source::Lane => {
+                self.lanes_out -= 1;
+                self.lanes_late -= usize::from(out.late);
+            }
             Source::Key(_) => self.keys_out -= 1,
         }
-        for call in report.calls.each.iter().filter(|call| call.answered()) {
-            self.pacing.answered(call.records as usize, call.spent, call.fuel);
+        // A key that has a queue of its own while others share calls is no measure of them.
+        if source == Source::Lane || self.pacing.keyed() {
+            for call in report.calls.each.iter().filter(|call| call.answered()) {
+                self.pacing.answered(call.records as usize, call.spent, call.fuel);
+            }
         }
         let probe = self.probe.take_if(|probe| *probe == ticket).is_some();
         let Some(partition) = live(&mut self.partitions, slot, epoch) else {
@@ -85,12 +91,15 @@ impl Machine {
             // Not complete, and not run again here: the next owner does.
             return;
         }
+        let pace = self.pace_of(source, batch, report);
+        let partition = &mut self.partitions[slot.0 as usize];
         again.sort_by_key(|(index, ..)| *index);
         let again: Vec<_> = again.into_iter().map(|(_, record, due)| (record, due)).collect();
         let (lanes, keys, timers) = (&mut self.ready_lanes, &mut self.ready_keys, &mut self.timers);
         partition.shards[shard as usize].returned(
             source,
             again,
+            pace,
             &self.pacing,
             &mut self.pool,
             now,
@@ -103,6 +112,25 @@ impl Machine {
                 Admitted::Queued => {}
             },
         );
+    }
+
+    /// What a report tells about its keys. Slow ones are singled out where keys have an order of their own, and
+    /// while the handler is quick for most.
+    fn pace_of<'b>(&self, source: Source, batch: &'b Batch, report: &Report) -> Pace<'b> {
+        let [call] = report.calls.each.as_slice() else { return Pace::Usual };
+        if self.options.ordering != Ordering::Key || self.pacing.keyed() || !call.answered() {
+            return Pace::Usual;
+        }
+        let (records, hashes) = (call.records as usize, batch.hashes());
+        match source {
+            Source::Lane if self.pacing.is_suspicious(records, call.waited, call.fuel) => {
+                let several = hashes.iter().any(|hash| *hash != hashes[0]);
+                if several { Pace::Suspicious(hashes) } else { Pace::Usual }
+            }
+            Source::Lane => Pace::Usual,
+            Source::Key(_) if self.pacing.is_slow(records, call.waited, call.fuel) => Pace::Slow,
+            Source::Key(_) => Pace::Quick,
+        }
     }
 
     /// Completes what needs no acknowledgement, or keeps it until those are there.

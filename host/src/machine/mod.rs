@@ -38,8 +38,8 @@ pub use rebalance::{Assigned, Bounds};
 pub use view::{Blocked, BlockedBy, PartitionView};
 
 use crate::batch::{Parked, Record, TopicPartition};
-use crate::dispatch::shard::Pool;
 use crate::dispatch::circuit::Admits;
+use crate::dispatch::shard::Pool;
 use crate::dispatch::{Admitted, Circuit, Hasher, Ordering, Pacing, Source, Taken, circuit, pacing};
 use crate::ids::{Epoch, Offset};
 use crate::outcome::Failure;
@@ -154,6 +154,10 @@ pub struct Machine {
     ready_lanes: VecDeque<(Slot, Epoch, u32)>,
     ready_keys: VecDeque<(Slot, Epoch, u32, u64)>,
     lanes_out: usize,
+    /// Of those, the ones that are out for so long that they do not keep a worker busy.
+    lanes_late: usize,
+    /// Lanes in the order in which they went out, until they are back or late.
+    lanes_sent: VecDeque<(Time, Ticket)>,
     keys_out: usize,
     timers: BinaryHeap<Reverse<Timer>>,
     commits: Commits,
@@ -164,6 +168,9 @@ pub struct Machine {
     effects: VecDeque<Effect>,
     dead_letter_failures: u64,
 }
+
+/// A lane that is out for so long waits. A call on a busy worker is back long before: see `batch.time`.
+const LATE: Duration = Duration::from_millis(10);
 
 impl Machine {
     /// A machine without partitions.
@@ -182,6 +189,8 @@ impl Machine {
             ready_lanes: VecDeque::new(),
             ready_keys: VecDeque::new(),
             lanes_out: 0,
+            lanes_late: 0,
+            lanes_sent: VecDeque::new(),
             keys_out: 0,
             timers: BinaryHeap::new(),
             commits: Commits::default(),
@@ -262,10 +271,12 @@ impl Machine {
     /// When [`advance`](Machine::advance) has something to do next, if nothing else happens.
     pub fn next_due(&self) -> Option<Time> {
         let retry = self.timers.peek().map(|Reverse(timer)| timer.due);
+        let late = self.lanes_sent.front().filter(|_| !self.ready_lanes.is_empty() && !self.may_send_lane());
+        let late = late.map(|(sent, _)| *sent + LATE);
         // Only if there is something to probe with: without it, being due would never end.
         let listed = !self.ready_keys.is_empty() || !self.ready_lanes.is_empty();
         let probe = self.circuit.due_at().filter(|_| listed);
-        [retry, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at(), probe]
+        [retry, late, probe, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()]
             .into_iter()
             .flatten()
             .min()
@@ -287,13 +298,14 @@ impl Machine {
 
     /// Hands out work, keys and lanes in turn, as far as calls may be out.
     fn dispatch(&mut self, now: Time) {
+        self.notice_late_lanes(now);
         if !self.is_sure() {
             // What ran now could not be published.
             return;
         }
         match self.circuit.admits(now) {
             Admits::All => loop {
-                let lane = self.lanes_out < self.options.lanes && self.dispatch_lane(now);
+                let lane = self.may_send_lane() && self.dispatch_lane(now);
                 let key = self.keys_out < self.options.calls && self.dispatch_key(now);
                 if !lane && !key {
                     break;
@@ -305,6 +317,24 @@ impl Machine {
             }
             Admits::Nothing => {}
         }
+    }
+
+    /// A lane whose call waits on the host keeps no worker busy, so another may go in its place.
+    fn notice_late_lanes(&mut self, now: Time) {
+        while let Some(&(sent, ticket)) = self.lanes_sent.front()
+            && now.since(sent) >= LATE
+        {
+            self.lanes_sent.pop_front();
+            if let Some(out) = self.tickets.get(ticket).filter(|out| out.is_running()) {
+                out.late = true;
+                self.lanes_late += 1;
+            }
+        }
+    }
+
+    fn may_send_lane(&self) -> bool {
+        let instances = self.options.lanes + self.options.calls;
+        self.lanes_out - self.lanes_late < self.options.lanes && self.lanes_out + self.keys_out < instances
     }
 
     /// Takes one lane off the ready list; false if it is empty.
@@ -321,7 +351,8 @@ impl Machine {
         );
         if let Some(taken) = taken {
             self.lanes_out += 1;
-            self.send(slot, epoch, shard, Source::Lane, taken, now);
+            let ticket = self.send(slot, epoch, shard, Source::Lane, taken, now);
+            self.lanes_sent.push_back((now, ticket));
         }
         true
     }
@@ -330,9 +361,9 @@ impl Machine {
     fn dispatch_key(&mut self, now: Time) -> bool {
         let Some((slot, epoch, shard, hash)) = self.ready_keys.pop_front() else { return false };
         let pacing = if self.circuit.admits(now) == Admits::Probe { &self.single } else { &self.pacing };
-        let taken = live(&mut self.partitions, slot, epoch).filter(|p| p.phase == Phase::Active).and_then(
-            |partition| partition.shards[shard as usize].take_key(hash, pacing, &mut self.pool),
-        );
+        let taken = live(&mut self.partitions, slot, epoch)
+            .filter(|p| p.phase == Phase::Active)
+            .and_then(|partition| partition.shards[shard as usize].take_key(hash, pacing, &mut self.pool));
         if let Some(taken) = taken {
             self.keys_out += 1;
             self.send(slot, epoch, shard, Source::Key(hash), taken, now);
@@ -340,7 +371,15 @@ impl Machine {
         true
     }
 
-    fn send(&mut self, slot: Slot, epoch: Epoch, shard: u32, source: Source, taken: Taken, now: Time) {
+    fn send(
+        &mut self,
+        slot: Slot,
+        epoch: Epoch,
+        shard: u32,
+        source: Source,
+        taken: Taken,
+        now: Time,
+    ) -> Ticket {
         let Taken { batch, attempts, first_dispatch } = taken;
         let first_dispatch = first_dispatch.unwrap_or(now);
         let ticket = self.tickets.issue((slot, epoch, shard, source), (first_dispatch, attempts), &batch);
@@ -361,6 +400,7 @@ impl Machine {
             dispatched: now,
             cancel: partition.cancel.clone(),
         }));
+        ticket
     }
 
     /// The slot of an assigned partition.

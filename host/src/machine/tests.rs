@@ -3,7 +3,10 @@
 //! `world.rs` is the simulated broker, group, workers and producer. After every step it compares the
 //! machine's effects with a naive model. A failing seed repeats exactly: `SEED=17 cargo test simulation`.
 
+mod circuit;
+mod commits;
 mod promises;
+mod slow;
 mod world;
 
 use world::World;

@@ -23,12 +23,21 @@ pub(super) struct Outstanding {
     /// Its records; while it waits for acknowledgements, only those that they complete. Ascending.
     pub offsets: Vec<Offset>,
     pub stage: Stage,
+    /// It is out for so long that it does not keep a worker busy, but waits.
+    pub late: bool,
     /// Acknowledgements that arrived. They may come before the report.
     pub acknowledged: u32,
     /// Records one of whose outputs the broker refused before the report was there.
     pub refused: Vec<(u32, Failure)>,
     /// Records that were dead-lettered because an output was refused.
     pub dead_lettered: Vec<u32>,
+}
+
+impl Outstanding {
+    /// True until its report is there.
+    pub fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running)
+    }
 }
 
 /// Where a piece of work is.
@@ -79,6 +88,7 @@ impl Tickets {
             attempts,
             offsets,
             stage: Stage::Running,
+            late: false,
             acknowledged: 0,
             refused: Vec::new(),
             dead_lettered: Vec::new(),

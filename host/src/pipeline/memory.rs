@@ -20,8 +20,8 @@ const CHUNK: u64 = 4 << 20;
 /// when it is to be sent.
 const RECORD_OF_CLIENT: u64 = 384;
 /// What a record in flight takes beside what it counts, at most: that of one which waits for a retry in a queue
-/// of its key, with its timer.
-const RECORD_IN_FLIGHT: u64 = 512;
+/// of its key, with its timer. Measured (`memory` in docs/BENCHMARKS.md): 750 bytes.
+const RECORD_IN_FLIGHT: u64 = 1_024;
 /// What each partition may hold, however many there are.
 const LEAST_OF_PARTITION: u64 = 1 << 20;
 /// Partitions for which that is within `in_flight.bytes`, or more are reckoned with.
@@ -43,7 +43,10 @@ impl MemoryBound {
         for pipeline in &config.pipelines {
             let user: BTreeMap<String, String> =
                 pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-            parts.push((format!("pipeline {:?}", pipeline.name), of_pipeline(pipeline, properties::memory(&user))));
+            parts.push((
+                format!("pipeline {:?}", pipeline.name),
+                of_pipeline(pipeline, properties::memory(&user)),
+            ));
         }
         MemoryBound { parts }
     }

@@ -94,7 +94,7 @@ async fn call(
     settle: &mut Settle<'_>,
 ) -> Result<Answer, Failure> {
     let execution = callee.executions.start();
-    let Called { result, spent, fuel } = match &callee.code {
+    let Called { result, spent, waited, fuel } = match &callee.code {
         Code::Module(module) => sandboxed(module, batch, work, callee, instances).await,
         Code::Native(handler) => native(handler.as_ref(), batch, callee),
     };
@@ -106,7 +106,7 @@ async fn call(
     };
     execution.finish(ended, spent, fuel);
     let records = u32::try_from(batch.len()).expect("a batch holds fewer than 2^32 records");
-    settle.called(CallRecord { records, spent, fuel, ended });
+    settle.called(CallRecord { records, spent, waited, fuel, ended });
     result
 }
 
@@ -114,6 +114,8 @@ async fn call(
 struct Called {
     result: Result<Answer, Failure>,
     spent: Duration,
+    /// The part of `spent` that was waiting on the host.
+    waited: Duration,
     fuel: Fuel,
 }
 
@@ -140,9 +142,11 @@ async fn sandboxed(
                 instances.borrow_mut().keep(callee.id, instance, callee.warm);
                 Ok(answer)
             });
-            Called { result, spent: call.polled + call.waited, fuel: call.fuel }
+            Called { result, spent: call.polled + call.waited, waited: call.waited, fuel: call.fuel }
         }
-        Err(failure) => Called { result: Err(failure), spent: Duration::ZERO, fuel: Fuel(0) },
+        Err(failure) => {
+            Called { result: Err(failure), spent: Duration::ZERO, waited: Duration::ZERO, fuel: Fuel(0) }
+        }
     }
 }
 
@@ -156,7 +160,7 @@ fn native(handler: &dyn NativeHandler, batch: &Batch, callee: &Callee) -> Called
             check_sizes(&answer, batch, callee)?;
             Ok(answer)
         });
-    Called { result, spent: since.elapsed(), fuel: Fuel(0) }
+    Called { result, spent: since.elapsed(), waited: Duration::ZERO, fuel: Fuel(0) }
 }
 
 fn check_sizes(answer: &Answer, batch: &Batch, callee: &Callee) -> Result<(), Failure> {

@@ -31,11 +31,13 @@ fn large_records_behind_one_that_is_stuck_stay_at_the_broker() {
     let kafka = Kafka::shared();
     let job = small(kafka, 2).set("ordering", "\"partition\"");
     let producer = Producer::new(kafka);
-    let stuck = |partition| Outgoing { partition: Some(partition), ..Outgoing::keyed("stuck", "retry:9:3600000") };
+    let stuck =
+        |partition| Outgoing { partition: Some(partition), ..Outgoing::keyed("stuck", "retry:9:3600000") };
     producer.send(&job.input, &[stuck(0), stuck(1)]);
     let count: u64 = if sandmill_tests::full() { 1_000 } else { 400 };
     for _ in 0..count / 50 {
-        producer.send(&job.input, &over_keys(50, 50, |at| [b"ok ", vec![b'x'; LARGE + at].as_slice()].concat()));
+        producer
+            .send(&job.input, &over_keys(50, 50, |at| [b"ok ", vec![b'x'; LARGE + at].as_slice()].concat()));
     }
     let mut host = job.start();
     let bound = said(&mut host);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::batch::{Headers, Record, TopicPartition};
-use crate::dispatch::{Ordering, circuit};
+use crate::dispatch::Ordering;
 use crate::dispatch::pacing::{self, Allowance};
 use crate::ids::{Fuel, Offset};
 use crate::machine::{Assigned, BlockedBy, Bounds, Effect, InFlight, Machine, Options, Slot, commit};
@@ -12,7 +12,7 @@ use crate::progress::Budget;
 use crate::time::Time;
 use crate::work::{CallRecord, Calls, Ended, Finished, Halt, Report, Retry, Work};
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         ordering: Ordering::Key,
         shards: 4,
@@ -39,15 +39,15 @@ fn options() -> Options {
     }
 }
 
-fn name() -> TopicPartition {
+pub(super) fn name() -> TopicPartition {
     TopicPartition { topic: "in".into(), partition: 0 }
 }
 
-fn at(millis: u64) -> Time {
+pub(super) fn at(millis: u64) -> Time {
     Time::ZERO + Duration::from_millis(millis)
 }
 
-fn assign(machine: &mut Machine, start: i64) -> Slot {
+pub(super) fn assign(machine: &mut Machine, start: i64) -> Slot {
     let assigned = Assigned {
         partition: name(),
         start: Offset(start),
@@ -59,7 +59,7 @@ fn assign(machine: &mut Machine, start: i64) -> Slot {
     machine.assigned(&[assigned], at(0))[0]
 }
 
-fn admit(machine: &mut Machine, slot: Slot, offset: i64, key: &str) {
+pub(super) fn admit(machine: &mut Machine, slot: Slot, offset: i64, key: &str) {
     let record = Record {
         offset: Offset(offset),
         timestamp: 0,
@@ -71,7 +71,7 @@ fn admit(machine: &mut Machine, slot: Slot, offset: i64, key: &str) {
 }
 
 /// Advances and returns the work that comes out, and everything else.
-fn turn(machine: &mut Machine, now: Time) -> (Vec<Work>, Vec<Effect>) {
+pub(super) fn turn(machine: &mut Machine, now: Time) -> (Vec<Work>, Vec<Effect>) {
     machine.advance(now);
     let (mut work, mut rest) = (Vec::new(), Vec::new());
     while let Some(effect) = machine.effect() {
@@ -83,12 +83,12 @@ fn turn(machine: &mut Machine, now: Time) -> (Vec<Work>, Vec<Effect>) {
     (work, rest)
 }
 
-fn finish(machine: &mut Machine, work: Work, report: Report, now: Time) {
+pub(super) fn finish(machine: &mut Machine, work: Work, report: Report, now: Time) {
     let Work { ticket, epoch, batch, .. } = work;
     machine.finished(Finished { ticket, epoch, batch, report }, now);
 }
 
-fn commits(effects: &[Effect]) -> Vec<i64> {
+pub(super) fn commits(effects: &[Effect]) -> Vec<i64> {
     let entries = effects.iter().filter_map(|effect| match effect {
         Effect::Commit(entries) => Some(entries),
         _ => None,
@@ -192,8 +192,13 @@ fn keys_of_a_slow_handler_run_side_by_side_up_to_the_bound() {
     let slot = assign(&mut machine, 0);
     admit(&mut machine, slot, 0, "first");
     let work = turn(&mut machine, at(1)).0.pop().expect("one call");
-    let call =
-        CallRecord { records: 1, spent: Duration::from_millis(10), fuel: Fuel(1), ended: Ended::Complete };
+    let call = CallRecord {
+        records: 1,
+        spent: Duration::from_millis(10),
+        waited: Duration::ZERO,
+        fuel: Fuel(1),
+        ended: Ended::Complete,
+    };
     let report = Report { calls: Calls { each: vec![call] }, ..Report::default() };
     finish(&mut machine, work, report, at(11));
     for offset in 1..200 {
@@ -370,164 +375,4 @@ fn the_end_of_a_partition_moves_past_transaction_markers() {
     machine.end_of_partition(slot, Offset(3));
     finish(&mut machine, work, Report::default(), at(2));
     assert_eq!(commits(&turn(&mut machine, at(200)).1), [3]);
-}
-
-#[test]
-fn partitions_that_find_no_room_in_a_request_are_not_starved_by_those_that_do() {
-    // One partition's metadata may be as large as a request, so each request takes one.
-    let mut machine = Machine::new(Options { metadata_limit: 512 << 10, ..options() });
-    let parts: Vec<_> = (0..3)
-        .map(|partition| Assigned {
-            partition: TopicPartition { topic: "in".into(), partition },
-            start: Offset(0),
-            metadata: None,
-            commit_start: false,
-            topic_tag: 0,
-            log_end: None,
-        })
-        .collect();
-    let slots = machine.assigned(&parts, at(0));
-    let mut next = 0;
-    let mut seen = Vec::new();
-    for turn in 1..=6 {
-        // Every partition changes before every request.
-        for slot in &slots {
-            admit(&mut machine, *slot, next, "a");
-        }
-        next += 1;
-        let now = at(1_000 + turn);
-        let (work, mut effects) = self::turn(&mut machine, now);
-        for work in work {
-            finish(&mut machine, work, Report::default(), now);
-        }
-        effects.extend(self::turn(&mut machine, now).1);
-        let names = requested(&effects);
-        assert!(names.len() <= 1, "a request takes one partition");
-        let replies: Vec<_> = names.iter().map(|name| (name.clone(), Ok(()))).collect();
-        seen.extend(names.iter().map(|name| name.partition));
-        machine.commit_replied(&replies, now);
-    }
-    // Then the round is over, and the next comes after the interval.
-    assert_eq!(seen, [0, 1, 2]);
-    let again = requested(&turn(&mut machine, at(1_200)).1);
-    assert_eq!(again.iter().map(|name| name.partition).collect::<Vec<_>>(), [0]);
-}
-
-fn requested(effects: &[Effect]) -> Vec<TopicPartition> {
-    let entries = effects.iter().filter_map(|effect| match effect {
-        Effect::Commit(entries) => Some(entries),
-        _ => None,
-    });
-    entries.flatten().map(|entry| entry.partition.clone()).collect()
-}
-
-#[test]
-fn after_a_standstill_nothing_is_dispatched_until_the_group_has_confirmed_the_assignment() {
-    let mut machine = Machine::new(options());
-    let slot = assign(&mut machine, 0);
-    admit(&mut machine, slot, 0, "a");
-    let work = turn(&mut machine, at(1)).0.pop().expect("one call");
-    finish(&mut machine, work, Report::default(), at(2));
-    assert_eq!(commits(&turn(&mut machine, at(2)).1), [1]);
-
-    // The host stands still while this commit is out.
-    machine.doubt(at(60_000));
-    admit(&mut machine, slot, 1, "a");
-    let (work, effects) = turn(&mut machine, at(60_000));
-    assert!(work.is_empty() && commits(&effects).is_empty(), "one commit at a time");
-    assert!(!machine.is_sure());
-    machine.commit_replied(&[(name(), Ok(()))], at(60_001));
-    assert!(!machine.is_sure(), "that commit was made before");
-
-    let (work, effects) = turn(&mut machine, at(60_001));
-    assert_eq!((work.len(), commits(&effects)), (0, vec![1]), "the same offset again: the answer is what counts");
-    machine.commit_replied(&[(name(), Err(commit::Reason::Coordinator))], at(60_002));
-    assert!(!machine.is_sure());
-    let (work, effects) = turn(&mut machine, at(60_200));
-    assert_eq!((work.len(), commits(&effects)), (0, vec![1]));
-    machine.commit_replied(&[(name(), Ok(()))], at(60_201));
-    assert!(machine.is_sure());
-    assert_eq!(turn(&mut machine, at(60_201)).0.len(), 1);
-}
-
-#[test]
-fn an_assignment_that_was_lost_meanwhile_is_no_longer_in_doubt() {
-    let mut machine = Machine::new(options());
-    assign(&mut machine, 0);
-    machine.doubt(at(60_000));
-    assert!(!machine.is_sure());
-    machine.lost(&[name()]);
-    assert!(machine.is_sure());
-}
-
-fn with_circuit() -> Machine {
-    let circuit = Some(circuit::Settings { percent: 50, of: 4, pause: Duration::from_secs(10) });
-    Machine::new(Options { circuit, ..options() })
-}
-
-fn rejected() -> Report {
-    Report { given_up: vec![(0, Outcome::Rejected)], ..Report::default() }
-}
-
-/// Lets single records fail until the circuit opens, and leaves `left` more records waiting.
-fn open_circuit(machine: &mut Machine, slot: Slot, left: i64) {
-    for offset in 0..4 {
-        admit(machine, slot, offset, &format!("key-{offset}"));
-        let (mut work, _) = turn(machine, at(1));
-        finish(machine, work.pop().expect("one call"), rejected(), at(1));
-    }
-    assert!(machine.circuit().is_some());
-    for offset in 4..4 + left {
-        admit(machine, slot, offset, &format!("key-{offset}"));
-    }
-}
-
-#[test]
-fn a_pipeline_whose_failures_explode_calls_one_record_at_a_time_until_one_succeeds() {
-    let mut machine = with_circuit();
-    let slot = assign(&mut machine, 0);
-    open_circuit(&mut machine, slot, 50);
-    assert_eq!(turn(&mut machine, at(2)).0.len(), 0, "nothing is called");
-    let blocked = machine.partitions(at(2)).next().and_then(|view| view.blocked).expect("a record waits");
-    assert_eq!(blocked.by, BlockedBy::Circuit);
-    assert_eq!(machine.next_due(), Some(at(10_001)), "it wakes for the probe");
-
-    let mut probe = turn(&mut machine, at(10_001)).0;
-    assert_eq!(probe.iter().map(|work| work.batch.len()).collect::<Vec<_>>(), [1]);
-    assert_eq!(turn(&mut machine, at(10_002)).0.len(), 0, "one probe at a time");
-    finish(&mut machine, probe.pop().expect("it"), rejected(), at(10_003));
-    assert_eq!(turn(&mut machine, at(20_002)).0.len(), 0, "it waits again");
-
-    let mut probe = turn(&mut machine, at(20_003)).0;
-    finish(&mut machine, probe.pop().expect("a probe"), Report::default(), at(20_004));
-    assert!(machine.circuit().is_none());
-    assert!(!turn(&mut machine, at(20_004)).0.is_empty(), "it goes on");
-    assert_eq!(machine.circuit_openings(), 1);
-}
-
-#[test]
-fn a_probe_whose_partition_was_lost_is_followed_by_another() {
-    let mut machine = with_circuit();
-    let slot = assign(&mut machine, 0);
-    open_circuit(&mut machine, slot, 1);
-    let probe = turn(&mut machine, at(10_001)).0.pop().expect("a probe");
-    machine.lost(&[name()]);
-    let slot = assign(&mut machine, 0);
-    admit(&mut machine, slot, 0, "a");
-    assert_eq!(turn(&mut machine, at(10_002)).0.len(), 0);
-    finish(&mut machine, probe, Report { revoked: true, ..Report::default() }, at(10_003));
-    assert_eq!(turn(&mut machine, at(10_003)).0.len(), 1);
-}
-
-#[test]
-fn an_open_circuit_without_anything_to_probe_with_asks_for_no_turn() {
-    let mut machine = with_circuit();
-    let slot = assign(&mut machine, 0);
-    open_circuit(&mut machine, slot, 0);
-    machine.commit_replied(&[(name(), Ok(()))], at(2));
-    let (_, effects) = turn(&mut machine, at(200));
-    assert_eq!(commits(&effects), [4]);
-    machine.commit_replied(&[(name(), Ok(()))], at(201));
-    turn(&mut machine, at(30_000));
-    assert_eq!(machine.next_due(), None);
 }

@@ -172,10 +172,8 @@ impl World {
 
     fn check_everything_done(&self) {
         for (name, log) in &self.logs {
-            assert!(
-                log.offsets.iter().all(|offset| log.complete.contains(offset)),
-                "{name}: a record was lost"
-            );
+            let all = log.offsets.iter().all(|offset| log.complete.contains(offset));
+            assert!(all, "{name}: a record was lost");
             assert_eq!(
                 log.committed.as_ref().map(|(offset, _)| offset.0),
                 Some(log.end),
@@ -347,9 +345,11 @@ impl World {
         report.alone = disperse;
         report.published = if disperse { 0 } else { self.rng.u32(..4) };
         let micros = if self.rng.u8(..3) == 0 { 1_000 } else { 10 };
+        let waited = Duration::from_millis(if self.rng.u8(..10) == 0 { 20 } else { 0 });
         let call = CallRecord {
             records: work.batch.len() as u32,
             spent: Duration::from_micros(self.rng.u64(1..micros)) * work.batch.len() as u32,
+            waited,
             fuel: Fuel(10),
             ended: Ended::Complete,
         };
@@ -480,8 +480,8 @@ impl World {
 
 /// The records that a commit says are complete.
 fn said_complete(offsets: &[i64], base: Offset, metadata: &str) -> BTreeSet<i64> {
-    let restored = (!metadata.is_empty())
-        .then(|| progress::decode(metadata.as_bytes(), base, 7).expect("our own metadata can be read"));
+    let read = || progress::decode(metadata.as_bytes(), base, 7).expect("our own metadata can be read");
+    let restored = (!metadata.is_empty()).then(read);
     let above = |offset: i64| restored.as_ref().is_some_and(|restored| restored.is_completed(Offset(offset)));
     offsets.iter().copied().filter(|&offset| offset < base.0 || above(offset)).collect()
 }
