@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
 use sandmill_kafka_ffi::CommitEntry;
 

@@ -21,14 +21,12 @@ fn partitions_that_find_no_room_in_a_request_are_not_starved_by_those_that_do() 
         })
         .collect();
     let slots = machine.assigned(&parts, at(0));
-    let mut next = 0;
     let mut seen = Vec::new();
-    for round in 1..=6 {
+    for (offset, round) in (0..).zip(1..=6) {
         // Every partition changes before every request.
         for slot in &slots {
-            admit(&mut machine, *slot, next, "a");
+            admit(&mut machine, *slot, offset, "a");
         }
-        next += 1;
         let now = at(1_000 + round);
         let (work, mut effects) = turn(&mut machine, now);
         for work in work {
