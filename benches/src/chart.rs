@@ -10,12 +10,14 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::results::{Part, Row, number};
 use crate::spread::{Spread, grouped};
 
-/// Of the picture, in pixels.
-const WIDTH: i32 = 840;
-/// Where bars begin; names stand left of it.
-const LEFT: i32 = 300;
-/// Where the longest bar ends; its number stands right of it.
-const RIGHT: i32 = 720;
+/// Left of the bars, at least, in pixels; names stand there.
+const NAMES: i32 = 120;
+/// A letter of a name, generously: readers have other fonts than whoever draws.
+const LETTER: f64 = 8.2;
+/// The longest bar.
+const BARS: i32 = 420;
+/// Right of the bars, for their numbers.
+const NUMBERS: i32 = 120;
 const TOP: i32 = 44;
 const BAR: i32 = 15;
 const GAP: i32 = 7;
@@ -104,7 +106,7 @@ fn draw(picture: &Picture) -> Result<String> {
     let axis = Axis::of(&picture.bars);
     let mut text = String::new();
     {
-        let size = (WIDTH.unsigned_abs(), height.unsigned_abs());
+        let size = ((axis.right() + NUMBERS).unsigned_abs(), height.unsigned_abs());
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
         let font = |size: f64| ("sans-serif", size).into_font();
         let style = |size: f64, horizontal: HPos| {
@@ -126,8 +128,8 @@ fn draw(picture: &Picture) -> Result<String> {
             let top = TOP + row * (BAR + GAP);
             let middle = top + BAR / 2;
             let end = axis.x(bar.spread.median);
-            write(bar.name.clone(), (LEFT - 8, middle), style(15.5, HPos::Right))?;
-            let filled = Rectangle::new([(LEFT, top), (end, top + BAR)], bar.color.filled());
+            write(bar.name.clone(), (axis.left - 8, middle), style(15.5, HPos::Right))?;
+            let filled = Rectangle::new([(axis.left, top), (end, top + BAR)], bar.color.filled());
             area.draw(&filled).map_err(failed)?;
             let (from, to) = (axis.x(bar.spread.min), axis.x(bar.spread.max));
             if to > from + 1 {
@@ -152,6 +154,8 @@ struct Axis {
     from: f64,
     to: f64,
     logarithmic: bool,
+    /// Where bars begin.
+    left: i32,
 }
 
 impl Axis {
@@ -159,7 +163,14 @@ impl Axis {
         let most = bars.iter().map(|bar| bar.spread.max).fold(f64::MIN_POSITIVE, f64::max);
         let least = bars.iter().map(|bar| bar.spread.min).fold(most, f64::min).max(most * 1e-9);
         let logarithmic = most > 20.0 * least;
-        Self { from: if logarithmic { least * BELOW } else { 0.0 }, to: most, logarithmic }
+        let letters = bars.iter().map(|bar| bar.name.chars().count()).max().unwrap_or(0);
+        let left = NAMES.max((letters as f64 * LETTER) as i32 + 18);
+        Self { from: if logarithmic { least * BELOW } else { 0.0 }, to: most, logarithmic, left }
+    }
+
+    /// Where the longest bar ends.
+    fn right(&self) -> i32 {
+        self.left + BARS
     }
 
     fn x(&self, value: f64) -> i32 {
@@ -168,7 +179,7 @@ impl Axis {
         } else {
             value / self.to
         };
-        LEFT + (part.clamp(0.0, 1.0) * f64::from(RIGHT - LEFT)).round() as i32
+        self.left + (part.clamp(0.0, 1.0) * f64::from(BARS)).round() as i32
     }
 
     /// Values that get a line: powers of ten, or four even steps.
@@ -233,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_name_has_room() {
+        let name = "Confluent, batch 100, buffer 20000, unordered, uniform keys";
+        let bar = |name: &str| Bar {
+            name: name.to_owned(),
+            spread: Spread { min: 1.0, median: 1.0, max: 1.0 },
+            color: INK,
+        };
+        assert!(f64::from(Axis::of(&[bar("wasm"), bar(name)]).left) > name.len() as f64 * LETTER);
+        assert_eq!(Axis::of(&[bar("wasm")]).left, NAMES);
+    }
+
+    #[test]
     fn percentiles_are_bars_of_their_own_and_other_numbers_none() {
         let rows = vec![row("1,000/s", "", &[(number::P50, 7.0), (number::P99, 9.5), (number::P999, 12.0)])];
         let text = svg(&part("latency", rows)).expect("it can be drawn").expect("it has bars");
@@ -248,10 +271,11 @@ mod tests {
             color: INK,
         };
         let even = Axis::of(&[bar(50.0), bar(100.0)]);
-        assert_eq!((even.x(0.0), even.x(50.0), even.x(100.0)), (LEFT, (LEFT + RIGHT) / 2, RIGHT));
+        let (left, right) = (even.left, even.right());
+        assert_eq!((even.x(0.0), even.x(50.0), even.x(100.0)), (left, (left + right) / 2, right));
         assert_eq!(even.lines(), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         let far = Axis::of(&[bar(2.0), bar(2e6)]);
-        assert!(far.x(2.0) > LEFT && far.x(2e6) == RIGHT);
+        assert!(far.x(2.0) > far.left && far.x(2e6) == far.right());
         assert_eq!(far.lines(), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
         assert_eq!([short(500e3), short(2.5e6), short(20.0), short(0.5)], ["500k", "2.5M", "20", "0.5"]);
     }

@@ -77,6 +77,10 @@ fn run() -> Result<bool> {
         Task::Tasks { count, millis, waits } => tasks::wait(count, millis, waits)?,
         Task::Plan(options) => print!("{}", plan::described(&Plan::of(&options.sizes, &options.wish)?)),
         Task::Profile { workload, options } => profiled(&workload, options)?,
+        Task::Show(options) => {
+            let file = options.output.clone().map_or_else(|| results::file(&options.name), Ok)?;
+            return finish(&options, &Results::read(&file)?, &file);
+        }
         Task::Climb(options) => return climb_all(options),
     }
     Ok(true)

@@ -25,6 +25,7 @@ ladder [OPTIONS]
   --flat-minutes N        how long a host must stay as large as it is [1]
   --resume                goes on with what benches/results/NAME.json lacks
   --docs                  puts tables and charts into docs/
+  --show                  measures nothing: shows benches/results/NAME.json again, with --docs into docs/
   --plan                  says what would be done and how long it takes, and ends
   --output FILE           results go there instead
   --peer LEVEL=FILE       the program of a peer
@@ -47,6 +48,8 @@ pub(crate) enum Task {
         waits: u64,
     },
     Plan(Options),
+    /// To show a result that is there.
+    Show(Options),
     Profile {
         workload: String,
         options: Options,
@@ -75,7 +78,7 @@ impl Task {
 
     fn parse_from(mut arguments: lexopt::Parser) -> Result<Self> {
         let (mut scale, mut passes, mut flat) = (Scale::Full, None, None);
-        let (mut only_plan, mut profile) = (false, None);
+        let (mut only_plan, mut show, mut profile) = (false, false, None);
         let mut options = Options {
             name: "latest".to_owned(),
             sizes: Sizes::of(Scale::Full),
@@ -107,6 +110,7 @@ impl Task {
                 Long("resume") => options.resume = true,
                 Long("docs") => options.docs = true,
                 Long("plan") => only_plan = true,
+                Long("show") => show = true,
                 Long("profile") => profile = Some(arguments.value()?.string()?),
                 Long("output") => options.output = Some(arguments.value()?.into()),
                 Long("criterion") => options.criterion = Some(arguments.value()?.into()),
@@ -140,6 +144,7 @@ impl Task {
         Ok(match profile {
             Some(workload) => Self::Profile { workload, options },
             None if only_plan => Self::Plan(options),
+            None if show => Self::Show(options),
             None => Self::Climb(options),
         })
     }

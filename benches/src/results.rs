@@ -142,15 +142,21 @@ impl Results {
         self.parts.iter().filter(|part| part.failures().next().is_none()).map(|part| part.name.as_str())
     }
 
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If there is none, or it is no result.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no result of this ladder", file.display()))
+    }
+
     /// Reads an earlier session's file to go on with it.
     ///
     /// # Errors
     /// If it was measured at another scale, or of another binary: one run's numbers must belong together.
     pub(crate) fn resume(file: &Path, scale: Scale, now: &Conditions) -> Result<Self> {
-        let text = fs::read_to_string(file)
-            .with_context(|| format!("there is no run to go on with: cannot read {}", file.display()))?;
-        let results: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no result of this ladder", file.display()))?;
+        let results = Self::read(file).context("there is no run to go on with")?;
         ensure!(
             results.scale == scale,
             "{} was measured at scale {:?}, this is {scale:?}: choose another --name",

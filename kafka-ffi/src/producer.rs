@@ -168,12 +168,17 @@ impl<C: ClientContext> Producer<C> {
                 c::RD_KAFKA_EVENT_DR => {
                     loop {
                         // SAFETY: the event is live; the messages that it hands out live with it.
-                        let message = unsafe { c::rd_kafka_event_message_next(event.as_ptr()).as_ref() };
-                        let Some(message) = message else { break };
-                        // SAFETY: the field lies in a live message.
-                        let number = unsafe { read_code(&raw const message.err) };
+                        let message = unsafe { c::rd_kafka_event_message_next(event.as_ptr()) };
+                        if message.is_null() {
+                            break;
+                        }
+                        // SAFETY: both fields lie in a live message. No reference to it is made, because its
+                        // code may be a number that the enum does not know.
+                        let (number, opaque) = unsafe {
+                            (read_code(&raw const (*message).err), (&raw const (*message)._private).read())
+                        };
                         let outcome = if number == 0 { Ok(()) } else { Err(code(number)) };
-                        acknowledged(message._private.addr(), outcome);
+                        acknowledged(opaque.addr(), outcome);
                     }
                 }
                 c::RD_KAFKA_EVENT_LOG => self.log(&event),

@@ -40,7 +40,7 @@ impl Seen {
                 "--skip" => seen.skip.extend(list()),
                 "--quick" => seen.quick = true,
                 "--smoke" => seen.smoke = true,
-                "--plan" | "--help" | "-h" => seen.talks_only = true,
+                "--plan" | "--show" | "--help" | "-h" => seen.talks_only = true,
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@
 //! and one profile (release), because a clean build of the Wasm engine takes minutes.
 
 mod bench;
+mod bugs;
 mod counts;
 mod deny;
 mod guests;
@@ -33,6 +34,8 @@ cargo xtask TASK
                           (--help shows them): --quick takes minutes, all of it up to an hour
   profile [WORKLOAD]      flame graphs of host and handler under noop, parse (unless said otherwise) or
                           parse-output, into profiles/ in the target folder
+  bugs [NAME]             put bugs into the consumer's state machine, one at a time, and show which seed of
+                          the simulation finds each; with NAME only those whose names contain it
   check                   formatting and lints alone
   guests                  compile the example handlers for wasm32-wasip2 and wasm32-wasip1
   kafka                   fetch the jars of Apache Kafka for the end-to-end tests, once
@@ -86,6 +89,16 @@ fn run() -> Result<ExitCode> {
                 named.map_or_else(|| "parse".to_owned(), |word| word.to_string_lossy().into_owned());
             let passed: Vec<OsString> = passed.collect();
             return bench::profile(&paths, &workload, &passed);
+        }
+        "bugs" => {
+            let mut filter = None;
+            while let Some(argument) = arguments.next()? {
+                match argument {
+                    Value(name) if filter.is_none() => filter = Some(name.string()?),
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            bugs::run(&paths, filter.as_deref())?;
         }
         "check" => test::check(&paths)?,
         "guests" => println!("{}", guests::build(&paths)?.display()),

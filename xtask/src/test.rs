@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::counts::Counts;
 use crate::paths::{BESIDE, MAIN, Paths, SDK};
 use crate::stages::Stages;
-use crate::{deny, guests, kafka, shell, tools};
+use crate::{bugs, deny, guests, kafka, shell, tools};
 
 /// What to run.
 #[derive(Debug, Default)]
@@ -70,6 +70,9 @@ fn all(paths: &Paths, options: &Options, stages: &mut Stages) -> Result<()> {
         }
         counted(&mut cargo, &mut stages.counts)
     })?;
+    if options.full && options.filter.is_none() {
+        stages.run("bugs put in on purpose", |_| bugs::run(paths, None))?;
+    }
     if !options.full && options.filter.is_none() {
         stages.leave_out("the longer tests (cargo xtask test --full)".to_owned());
     }

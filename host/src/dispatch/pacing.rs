@@ -106,6 +106,12 @@ impl Pacing {
         waited > SLOW * u32::try_from(records).unwrap_or(u32::MAX) || fuel.0 / records as u64 > SLOW_FUEL
     }
 
+    /// After how long a lane that is out no longer keeps a worker busy, but waits: a call on a busy worker is back
+    /// long before.
+    pub fn late_after(&self) -> Duration {
+        (self.bounds.time * 5).max(Duration::from_millis(10))
+    }
+
     /// Records of the next call, at most.
     pub fn batch(&self) -> usize {
         self.batch

@@ -29,9 +29,9 @@ pub enum Pace<'a> {
     /// One of these keys has to be slow.
     Suspicious(&'a [u64]),
     /// Its one key is slow.
-    Slow,
+    Slow(u64),
     /// Its one key is not.
-    Quick,
+    Quick(u64),
 }
 
 /// What became ready by an admission or a return; the caller lists it.
@@ -225,7 +225,9 @@ impl Shard {
         let first = key.waiting.front()?;
         let (attempts, first_dispatch) = (first.attempts, first.first_dispatch);
         let mut batch = pool.take();
-        for _ in 0..key.run_length(pacing.batch()) {
+        // The allowance of several records is that of quick ones.
+        let at_most = if self.slow.contains(hash) { 1 } else { pacing.batch() };
+        for _ in 0..key.run_length(at_most) {
             if !batch.is_empty() && batch.weight() >= pacing.bounds().bytes {
                 break;
             }
@@ -240,6 +242,11 @@ impl Shard {
             attempts: if alone { attempts } else { 0 },
             first_dispatch: first_dispatch.filter(|_| alone),
         })
+    }
+
+    /// True if this key is known to be slower than the others.
+    pub fn is_slow(&self, hash: u64) -> bool {
+        self.slow.is_slow(hash)
     }
 
     /// Takes back what left with [`take_lane`](Shard::take_lane) or [`take_key`](Shard::take_key): `again`
@@ -267,15 +274,22 @@ impl Shard {
                 if !special.is_empty() {
                     self.move_out_of_lane(&special, pool, &mut ready);
                 }
-                if let Pace::Suspicious(hashes) = pace {
-                    self.slow.suspect(hashes);
-                    self.move_out_of_lane(hashes, pool, &mut ready);
+                match pace {
+                    Pace::Suspicious(hashes) => {
+                        self.slow.suspect(hashes);
+                        self.move_out_of_lane(hashes, pool, &mut ready);
+                    }
+                    Pace::Slow(hash) => {
+                        self.slow.judge(hash, true);
+                        self.move_out_of_lane(&[hash], pool, &mut ready);
+                    }
+                    Pace::Usual | Pace::Quick(_) => {}
                 }
             }
             Source::Key(hash) => {
                 match pace {
-                    Pace::Slow => self.slow.judge(hash, true),
-                    Pace::Quick => self.slow.judge(hash, false),
+                    Pace::Slow(hash) => self.slow.judge(hash, true),
+                    Pace::Quick(hash) => self.slow.judge(hash, false),
                     Pace::Usual | Pace::Suspicious(_) => {}
                 }
                 self.key_returned(hash, again, pacing, pool, now, &mut ready);
@@ -303,15 +317,19 @@ impl Shard {
     /// Records of these keys that stand in the lane follow the ones in their keys' queues, in order. Keys that
     /// had no queue are told to `ready`.
     fn move_out_of_lane(&mut self, hashes: &[u64], pool: &mut Pool, ready: &mut impl FnMut(Admitted)) {
+        let mut hashes = hashes.to_vec();
+        hashes.sort_unstable();
+        hashes.dedup();
+        let is_one = |hash: &u64| hashes.binary_search(hash).is_ok();
         let mut lane = std::mem::take(&mut self.lane);
         for segment in &mut lane {
             let Segment { batch, from } = segment;
-            if !batch.hashes()[*from..].iter().any(|hash| hashes.contains(hash)) {
+            if !batch.hashes()[*from..].iter().any(is_one) {
                 continue;
             }
             let mut kept = pool.take();
             for index in *from..batch.len() {
-                if hashes.contains(&batch.hashes()[index]) {
+                if is_one(&batch.hashes()[index]) {
                     let entered = self.enqueue(Parked::from_batch(batch, index, 0));
                     if let Admitted::KeyReady(_) = entered {
                         ready(entered);

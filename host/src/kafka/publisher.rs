@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Publisher {
     dead_letters: Option<usize>,
     max_bytes: usize,
     lease: Lease,
+    /// Callers that wait for room in the producer's queue.
+    waiting: AtomicUsize,
     delivery: Option<JoinHandle<()>>,
     haste: Option<Haste>,
 }
@@ -97,6 +100,7 @@ impl Publisher {
             dead_letters: dead_letters.map(|_| outputs.len()),
             max_bytes,
             lease: Lease::new(properties::session_timeout(user)),
+            waiting: AtomicUsize::new(0),
             delivery: Some(delivery),
             haste: None,
         };
@@ -131,6 +135,11 @@ impl Publisher {
         if let Some(haste) = &self.haste {
             haste.call();
         }
+    }
+
+    /// True while somebody waits for room in the producer's queue.
+    pub fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// True if the producer would refuse this record for its size.
@@ -226,6 +235,7 @@ impl Publisher {
         cancel: &Cancel,
         mut send: impl FnMut() -> Result<(), RDKafkaErrorCode>,
     ) -> Result<(), NotTaken> {
+        let _waiting = Waiting::of(&self.waiting);
         loop {
             self.assured(cancel).await?;
             let room = self.deliveries.room.notified();
@@ -259,6 +269,22 @@ impl Drop for Publisher {
         {
             tracing::error!("the delivery thread panicked");
         }
+    }
+}
+
+/// Counts a caller as long as it waits, also if its call is dropped.
+struct Waiting<'w>(&'w AtomicUsize);
+
+impl<'w> Waiting<'w> {
+    fn of(waiting: &'w AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -36,6 +36,7 @@ impl Consumer {
         busy |= self.take_commit_replies();
         busy |= self.machine.may_consume() && self.consume();
         let now = self.now();
+        self.machine.outputs_wait(self.publisher.is_full());
         self.machine.advance(now);
         if self.machine.is_sure() {
             self.publisher.lease().renew();

@@ -4,12 +4,11 @@
 //! outstanding at a time, so an older one cannot land last; what changes meanwhile goes with the next.
 //! Committed means acknowledged by the broker.
 //!
-//! A request is bounded. Where many partitions change, a round of requests takes them in turn, one request
-//! after the other, so that none waits for its commit because others changed again.
+//! A request is bounded. Where it has no room for all partitions that changed, they take turns.
 
 use std::time::Duration;
 
-use super::partition::{Phase, Slot};
+use super::partition::{Partition, Phase, Slot};
 use super::{Effect, Machine};
 use crate::batch::TopicPartition;
 use crate::ids::{Epoch, Offset};
@@ -65,10 +64,10 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Commits {
     outstanding: Vec<Pending>,
-    /// When the next round of regular commits is due.
+    /// When the next regular commit is due.
     next: Time,
-    /// Where the running round goes on; 0: none runs.
-    from: usize,
+    /// The first partition that found no room in the last request.
+    left_out: usize,
     /// From when on partitions that are given back may commit: later than now only after a failure.
     urgent: Time,
 }
@@ -109,20 +108,23 @@ impl Machine {
         if !due && self.giving_back.is_empty() {
             return;
         }
-        let from = if due { self.commits.from } else { 0 };
-        let largest = self.options.metadata_limit + ENTRY_BYTES;
-        let (mut bytes, mut full_at) = (0, None);
+        let urgent = |p: &Partition| p.phase == Phase::Committing && now >= self.commits.urgent;
+        let changed = self.partitions.iter().filter(|(_, p)| p.dirty && (due || urgent(p)));
+        let mut changed: Vec<usize> = changed.map(|(index, _)| index).collect();
+        // What is given back goes first. The others take turns where a request has no room for all of them, or
+        // those at its end would never be committed.
+        let left_out = self.commits.left_out;
+        changed.sort_by_key(|&index| {
+            (self.partitions[index].phase != Phase::Committing, index < left_out, index)
+        });
+        let mut bytes = 0;
         let mut entries = Vec::new();
-        for index in from..self.partitions.capacity() {
-            let Some(partition) = self.partitions.get_mut(index) else { continue };
-            let urgent = partition.phase == Phase::Committing && now >= self.commits.urgent;
-            if !partition.dirty || !(due || urgent) {
-                continue;
-            }
-            if bytes + largest > REQUEST_BYTES && !entries.is_empty() {
-                full_at = Some(index);
+        for index in changed {
+            if bytes > REQUEST_BYTES.saturating_sub(2 * self.options.metadata_limit) {
+                self.commits.left_out = index;
                 break;
             }
+            let partition = &mut self.partitions[index];
             let snapshot = partition.progress.snapshot(&self.options.budget);
             partition.truncated = snapshot.truncated;
             partition.dirty = false;
@@ -141,14 +143,10 @@ impl Machine {
             });
             entries.push(entry);
         }
-        if due {
-            self.commits.from = full_at.unwrap_or(0);
-            // What changes after a while without changes is committed at once.
-            if full_at.is_none() && (from > 0 || !entries.is_empty()) {
+        if !entries.is_empty() {
+            if due {
                 self.commits.next = now + self.options.commit_interval;
             }
-        }
-        if !entries.is_empty() {
             self.effects.push_back(Effect::Commit(entries));
         }
     }
@@ -161,7 +159,6 @@ impl Machine {
             partition.dirty = true;
         }
         self.commits.next = now;
-        self.commits.from = 0;
     }
 
     /// False from [`doubt`](Machine::doubt) on until a commit of each partition was acknowledged that was
@@ -176,6 +173,11 @@ impl Machine {
             let Some(partition) =
                 self.partitions.get_mut(pending.slot.0 as usize).filter(|p| p.epoch == pending.epoch)
             else {
+                // Its epoch is over. If the partition is here again, this commit may have landed on a newer one.
+                let again = self.partitions.iter_mut().find(|(_, p)| p.name == pending.entry.partition);
+                if let Some((_, partition)) = again {
+                    partition.dirty = true;
+                }
                 continue;
             };
             let reply = replies.iter().find(|(name, _)| *name == pending.entry.partition);

@@ -25,8 +25,10 @@ impl Machine {
             }
             Source::Key(_) => self.keys_out -= 1,
         }
-        // A key that has a queue of its own while others share calls is no measure of them.
-        if source == Source::Lane || self.pacing.keyed() {
+        let pace = self.pace_of(source, &batch, &report);
+        // A key that is slower than the others is no measure of them.
+        let of_slow_key = |hash| self.partitions.get(slot.0 as usize).is_some_and(|p| p.is_slow(shard, hash));
+        if !matches!(source, Source::Key(hash) if !self.pacing.keyed() && of_slow_key(hash)) {
             for call in report.calls.each.iter().filter(|call| call.answered()) {
                 self.pacing.answered(call.records as usize, call.spent, call.fuel);
             }
@@ -50,7 +52,7 @@ impl Machine {
             return;
         }
         self.dead_letter_failures += u64::from(report.dead_letter_refused);
-        self.run_again(ticket, slot, shard, &batch, &report, now);
+        self.run_again(ticket, (slot, shard), &batch, &report, pace, now);
         if let Some(halt) = &report.halt {
             let record = batch.record(halt.index as usize).offset;
             let place = &self.partitions[slot.0 as usize].name;
@@ -64,10 +66,10 @@ impl Machine {
     fn run_again(
         &mut self,
         ticket: Ticket,
-        slot: Slot,
-        shard: u32,
+        (slot, shard): (Slot, u32),
         batch: &Batch,
         report: &Report,
+        pace: Pace<'_>,
         now: Time,
     ) {
         let out = self.tickets.get(ticket).expect("the caller holds it");
@@ -91,8 +93,6 @@ impl Machine {
             // Not complete, and not run again here: the next owner does.
             return;
         }
-        let pace = self.pace_of(source, batch, report);
-        let partition = &mut self.partitions[slot.0 as usize];
         again.sort_by_key(|(index, ..)| *index);
         let again: Vec<_> = again.into_iter().map(|(_, record, due)| (record, due)).collect();
         let (lanes, keys, timers) = (&mut self.ready_lanes, &mut self.ready_keys, &mut self.timers);
@@ -123,13 +123,15 @@ impl Machine {
         }
         let (records, hashes) = (call.records as usize, batch.hashes());
         match source {
-            Source::Lane if self.pacing.is_suspicious(records, call.waited, call.fuel) => {
-                let several = hashes.iter().any(|hash| *hash != hashes[0]);
-                if several { Pace::Suspicious(hashes) } else { Pace::Usual }
+            Source::Lane if hashes.iter().any(|hash| *hash != hashes[0]) => {
+                let suspicious = self.pacing.is_suspicious(records, call.waited, call.fuel);
+                if suspicious { Pace::Suspicious(hashes) } else { Pace::Usual }
             }
+            // At low load a slow key mostly goes alone.
+            Source::Lane if self.pacing.is_slow(records, call.waited, call.fuel) => Pace::Slow(hashes[0]),
             Source::Lane => Pace::Usual,
-            Source::Key(_) if self.pacing.is_slow(records, call.waited, call.fuel) => Pace::Slow,
-            Source::Key(_) => Pace::Quick,
+            Source::Key(hash) if self.pacing.is_slow(records, call.waited, call.fuel) => Pace::Slow(hash),
+            Source::Key(hash) => Pace::Quick(hash),
         }
     }
 
@@ -150,6 +152,7 @@ impl Machine {
         let given_up = u32::try_from(report.given_up.len()).expect("a batch holds fewer than 2^32 records");
         let slot = out.slot;
         let refused = std::mem::take(&mut out.refused);
+        out.dead_lettered.extend(report.given_up.iter().map(|(index, _)| *index));
         out.stage = Stage::Answered { published: report.published, given_up, batch };
         self.partitions[slot.0 as usize].unacknowledged += 1;
         for (index, failure) in refused {

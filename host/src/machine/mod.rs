@@ -159,6 +159,7 @@ pub struct Machine {
     /// Lanes in the order in which they went out, until they are back or late.
     lanes_sent: VecDeque<(Time, Ticket)>,
     keys_out: usize,
+    outputs_wait: bool,
     timers: BinaryHeap<Reverse<Timer>>,
     commits: Commits,
     giving_back: Vec<rebalance::GivingBack>,
@@ -168,9 +169,6 @@ pub struct Machine {
     effects: VecDeque<Effect>,
     dead_letter_failures: u64,
 }
-
-/// A lane that is out for so long waits. A call on a busy worker is back long before: see `batch.time`.
-const LATE: Duration = Duration::from_millis(10);
 
 impl Machine {
     /// A machine without partitions.
@@ -192,6 +190,7 @@ impl Machine {
             lanes_late: 0,
             lanes_sent: VecDeque::new(),
             keys_out: 0,
+            outputs_wait: false,
             timers: BinaryHeap::new(),
             commits: Commits::default(),
             giving_back: Vec::new(),
@@ -255,8 +254,9 @@ impl Machine {
     /// each round of inputs, and no later than [`next_due`](Machine::next_due).
     pub fn advance(&mut self, now: Time) {
         self.wake(now);
-        self.dispatch(now);
+        // Regulating admits what was held, so it comes before what hands it out.
         self.regulate(now);
+        self.dispatch(now);
         self.commit_if_due(now);
         self.give_back(now);
         // Giving back may have made a commit urgent.
@@ -272,7 +272,7 @@ impl Machine {
     pub fn next_due(&self) -> Option<Time> {
         let retry = self.timers.peek().map(|Reverse(timer)| timer.due);
         let late = self.lanes_sent.front().filter(|_| !self.ready_lanes.is_empty() && !self.may_send_lane());
-        let late = late.map(|(sent, _)| *sent + LATE);
+        let late = late.map(|(sent, _)| *sent + self.pacing.late_after());
         // Only if there is something to probe with: without it, being due would never end.
         let listed = !self.ready_keys.is_empty() || !self.ready_lanes.is_empty();
         let probe = self.circuit.due_at().filter(|_| listed);
@@ -306,7 +306,7 @@ impl Machine {
         match self.circuit.admits(now) {
             Admits::All => loop {
                 let lane = self.may_send_lane() && self.dispatch_lane(now);
-                let key = self.keys_out < self.options.calls && self.dispatch_key(now);
+                let key = self.may_send_key() && self.dispatch_key(now);
                 if !lane && !key {
                     break;
                 }
@@ -322,7 +322,7 @@ impl Machine {
     /// A lane whose call waits on the host keeps no worker busy, so another may go in its place.
     fn notice_late_lanes(&mut self, now: Time) {
         while let Some(&(sent, ticket)) = self.lanes_sent.front()
-            && now.since(sent) >= LATE
+            && now.since(sent) >= self.pacing.late_after()
         {
             self.lanes_sent.pop_front();
             if let Some(out) = self.tickets.get(ticket).filter(|out| out.is_running()) {
@@ -333,8 +333,22 @@ impl Machine {
     }
 
     fn may_send_lane(&self) -> bool {
-        let instances = self.options.lanes + self.options.calls;
-        self.lanes_out - self.lanes_late < self.options.lanes && self.lanes_out + self.keys_out < instances
+        // Half of the instances stay for keys with queues of their own.
+        let more = if self.outputs_wait { 0 } else { self.lanes_late.min(self.options.calls / 2) };
+        self.lanes_out < self.options.lanes + more && self.has_instance()
+    }
+
+    fn may_send_key(&self) -> bool {
+        self.keys_out < self.options.calls && self.has_instance()
+    }
+
+    fn has_instance(&self) -> bool {
+        self.lanes_out + self.keys_out < self.options.lanes + self.options.calls
+    }
+
+    /// Whether answers wait for room in the producer's queue. More calls would only add to them.
+    pub fn outputs_wait(&mut self, wait: bool) {
+        self.outputs_wait = wait;
     }
 
     /// Takes one lane off the ready list; false if it is empty.

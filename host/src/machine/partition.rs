@@ -83,6 +83,11 @@ pub struct Counters {
 const FAILURES_KEPT: usize = 64;
 
 impl Partition {
+    /// True if the key is known to be slower than the others of its shard.
+    pub fn is_slow(&self, shard: u32, hash: u64) -> bool {
+        self.shards.get(shard as usize).is_some_and(|shard| shard.is_slow(hash))
+    }
+
     /// Records admitted or held, and not complete.
     pub fn in_flight(&self) -> usize {
         self.progress.unfinished() + self.held.len()

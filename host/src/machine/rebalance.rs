@@ -52,6 +52,8 @@ enum Stage {
     Draining,
     Interrupting,
     Committing,
+    /// The time for the commit is over, and an older group has to be given back first.
+    Queued,
 }
 
 /// What a look at one group brought.
@@ -86,6 +88,7 @@ impl Machine {
     }
 
     fn take_on(&mut self, part: &Assigned) -> Slot {
+        let mut ignored = false;
         let restored = match &part.metadata {
             Some(text) if !text.is_empty() => match read_metadata(text, part) {
                 Ok(restored) => Some(restored),
@@ -95,6 +98,7 @@ impl Machine {
                         "commit metadata ignored; resuming exactly at the committed offset, \
                          records completed above it run again"
                     );
+                    ignored = true;
                     None
                 }
             },
@@ -122,7 +126,9 @@ impl Machine {
             unacknowledged: 0,
             over_since: None,
             paused: false,
-            dirty: part.commit_start,
+            // Metadata that had to be ignored is overwritten soon: of a log that was cut back it could be taken
+            // for true once the log has grown again.
+            dirty: part.commit_start || ignored,
             unconfirmed: false,
             committed: (!part.commit_start).then_some(part.start),
             metadata_size: part.metadata.as_ref().map_or(0, Vec::len),
@@ -147,13 +153,19 @@ impl Machine {
         self.giving_back.push(GivingBack { parts, stage: Stage::Draining, until });
     }
 
-    /// The group gave these partitions to somebody else: drops them at once and commits nothing.
+    /// The group gave these partitions to somebody else: drops them at once and commits nothing. Where they were
+    /// all that was being given back, nobody waits for that any more.
     pub fn lost(&mut self, parts: &[TopicPartition]) {
         for name in parts {
             if let Some(slot) = self.slot_of(name) {
                 self.drop_slot(slot);
             }
         }
+        let partitions = &self.partitions;
+        let live = |(slot, epoch): &(Slot, Epoch)| {
+            partitions.get(slot.0 as usize).is_some_and(|partition| partition.epoch == *epoch)
+        };
+        self.giving_back.retain(|giving| giving.parts.iter().any(live));
     }
 
     /// Stops: gives everything back; [`Effect::Stopped`] follows. A second call skips what is left of the
@@ -168,13 +180,10 @@ impl Machine {
             return;
         }
         self.stopping = true;
-        let all: Vec<_> = self.partitions.iter().map(|(_, p)| p.name.clone()).collect();
-        let known: Vec<_> =
-            self.giving_back.iter().flat_map(|giving| giving.parts.iter().map(|(slot, _)| *slot)).collect();
-        let names: Vec<_> = all
-            .into_iter()
-            .filter(|name| self.slot_of(name).is_some_and(|slot| !known.contains(&slot)))
-            .collect();
+        let known: Vec<_> = self.giving_back.iter().flat_map(|giving| &giving.parts).collect();
+        let slot = |index: usize| Slot(u32::try_from(index).expect("slots are 32-bit numbers"));
+        let rest = self.partitions.iter().filter(|(index, p)| !known.contains(&&(slot(*index), p.epoch)));
+        let names: Vec<_> = rest.map(|(_, p)| p.name.clone()).collect();
         self.revoke(&names, now);
     }
 
@@ -208,7 +217,7 @@ impl Machine {
                 Step::Waits => index += 1,
                 Step::Moved => {}
                 Step::Done => {
-                    let done = self.giving_back.swap_remove(index);
+                    let done = self.giving_back.remove(index);
                     self.finish_giving_back(&done.parts);
                 }
             }
@@ -245,9 +254,15 @@ impl Machine {
             }
             Stage::Committing => {
                 let done = now >= until || parts.iter().all(|&(slot, epoch)| self.is_committed(slot, epoch));
-                return if done { Step::Done } else { Step::Waits };
+                match index {
+                    0 if done => return Step::Done,
+                    // The client takes what is given back for what it asked back first, so the oldest goes first.
+                    1.. if now >= until => Some((Stage::Queued, Time::NEVER)),
+                    _ => None,
+                }
             }
-            Stage::Draining | Stage::Interrupting => None,
+            Stage::Queued if index == 0 => return Step::Done,
+            Stage::Draining | Stage::Interrupting | Stage::Queued => None,
         };
         let Some((stage, until)) = next else { return Step::Waits };
         if stage == Stage::Committing {

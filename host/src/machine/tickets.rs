@@ -29,7 +29,8 @@ pub(super) struct Outstanding {
     pub acknowledged: u32,
     /// Records one of whose outputs the broker refused before the report was there.
     pub refused: Vec<(u32, Failure)>,
-    /// Records that were dead-lettered because an output was refused.
+    /// Records that are given up already, by their worker or because an output was refused: no refused output
+    /// sends them to the dead letters again.
     pub dead_lettered: Vec<u32>,
 }
 

@@ -259,6 +259,84 @@ fn revoking_drains_then_interrupts_then_commits_then_gives_back() {
 }
 
 #[test]
+fn a_stop_while_a_revoke_drains_does_not_answer_it() {
+    let mut machine = Machine::new(options());
+    let slot = assign(&mut machine, 0);
+    admit(&mut machine, slot, 0, "a");
+    let work = turn(&mut machine, at(1)).0.pop().expect("one call");
+    machine.revoke(&[name()], at(2));
+    machine.stop(at(3));
+    let (_, effects) = turn(&mut machine, at(4));
+    assert!(effects.is_empty(), "a call is still out: {effects:?}");
+    finish(&mut machine, work, Report::default(), at(5));
+    assert_eq!(commits(&turn(&mut machine, at(6)).1), [1]);
+    machine.commit_replied(&[(name(), Ok(()))], at(7));
+    let (_, effects) = turn(&mut machine, at(8));
+    let told: Vec<_> = effects.iter().filter(|effect| !matches!(effect, Effect::Commit(_))).collect();
+    assert!(
+        matches!(&told[..], [Effect::Unassign(first), Effect::Unassign(rest), Effect::Stopped(_)]
+            if *first == [name()] && rest.is_empty()),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn metadata_that_is_ignored_is_overwritten_by_the_next_commit() {
+    let mut machine = Machine::new(options());
+    let assigned = Assigned {
+        partition: name(),
+        start: Offset(5),
+        metadata: Some(b"somebody else's".to_vec()),
+        commit_start: false,
+        topic_tag: 0,
+        log_end: None,
+    };
+    machine.assigned(&[assigned], at(0));
+    let (_, effects) = turn(&mut machine, at(200));
+    assert!(
+        matches!(&effects[..], [Effect::Commit(entries)]
+            if entries[0].offset == Offset(5) && entries[0].metadata.is_empty()),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn partitions_take_turns_where_a_commit_has_no_room_for_all() {
+    // So large a limit that the metadata of one partition may fill a request.
+    let mut machine = Machine::new(Options { metadata_limit: 262_100, ..options() });
+    let part = |partition| TopicPartition { topic: "in".into(), partition };
+    let all: Vec<_> = (0..3).map(part).collect();
+    let assigned = all.iter().map(|partition| Assigned {
+        partition: partition.clone(),
+        start: Offset(0),
+        metadata: None,
+        commit_start: true,
+        topic_tag: 0,
+        log_end: None,
+    });
+    let slots = machine.assigned(&assigned.collect::<Vec<_>>(), at(0));
+    let mut named = Vec::new();
+    for round in 0..6 {
+        // Every partition changes all the time.
+        for slot in &slots {
+            machine.end_of_partition(*slot, Offset(round + 1));
+        }
+        let now = at(1_000 * (round as u64 + 1));
+        for effect in turn(&mut machine, now).1 {
+            if let Effect::Commit(entries) = effect {
+                named.extend(entries.iter().map(|entry| entry.partition.partition));
+                let replies: Vec<_> = entries.into_iter().map(|entry| (entry.partition, Ok(()))).collect();
+                machine.commit_replied(&replies, now);
+            }
+        }
+    }
+    for partition in 0..3 {
+        let times = named.iter().filter(|known| **known == partition).count();
+        assert!(times >= 2, "partition {partition} was committed {times} times: {named:?}");
+    }
+}
+
+#[test]
 fn a_broker_that_answers_no_commit_does_not_hold_a_revoke_for_ever() {
     let mut machine = Machine::new(options());
     let slot = assign(&mut machine, 0);

@@ -103,13 +103,32 @@ fn lanes_that_wait_on_the_host_leave_their_places_to_others() {
     assert_eq!(turn(&mut machine, at(10)).0.len(), 0);
     assert_eq!(machine.next_due(), Some(at(11)));
     let mut waiting = first;
-    // A second one after ten milliseconds, and so on, up to the instances that there may be.
+    // A second one after ten milliseconds, and so on, up to half of the instances.
     for millis in 1..20 {
         waiting.extend(turn(&mut machine, at(1 + 10 * millis)).0);
     }
-    assert_eq!(waiting.len(), 1 + options().calls);
+    assert_eq!(waiting.len(), 1 + options().calls / 2);
     for work in waiting {
         finish(&mut machine, work, Report::default(), at(300));
     }
     assert_eq!(turn(&mut machine, at(300)).0.len(), 1, "all places are free again, and one is taken");
+}
+
+#[test]
+fn a_slow_key_that_mostly_goes_alone_is_found_as_well() {
+    let mut machine = Machine::new(Options { shards: 1, ..options() });
+    let slot = assign(&mut machine, 0);
+    let offset = warm_up(&mut machine, slot, &["slow", "a"]);
+    admit(&mut machine, slot, offset, "slow");
+    let work = turn(&mut machine, at(2)).0.pop().expect("a call of one record");
+    let report = waited(&work, Duration::from_millis(50));
+    finish(&mut machine, work, report, at(52));
+    for (key, offset) in ["slow", "slow", "a"].into_iter().zip(offset + 1..) {
+        admit(&mut machine, slot, offset, key);
+    }
+    assert_eq!(
+        sizes(&turn(&mut machine, at(52)).0),
+        [1, 1],
+        "it has a queue of its own, and takes one record"
+    );
 }
