@@ -11,6 +11,7 @@ pub mod http;
 pub mod ids;
 pub mod inbox;
 pub mod kafka;
+pub mod lease;
 pub mod machine;
 pub mod outcome;
 pub mod pipeline;

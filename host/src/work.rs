@@ -94,6 +94,17 @@ pub struct Report {
     pub calls: Calls,
 }
 
+impl Report {
+    /// How many of the call's `records` succeeded, and how many failed, those that run again included. The
+    /// others were not run.
+    pub fn fates(&self, records: usize) -> (u32, u32) {
+        let failed = self.retries.len() + self.given_up.len() + usize::from(self.halt.is_some());
+        let succeeded = records.saturating_sub(failed + self.not_run.len());
+        let count = |count| u32::try_from(count).expect("a batch holds fewer than 2^32 records");
+        (count(succeeded), count(failed))
+    }
+}
+
 /// A record that runs again.
 #[derive(Debug)]
 pub struct Retry {

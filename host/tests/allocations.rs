@@ -218,6 +218,7 @@ fn options(batch: usize) -> Options {
             interrupt: Duration::from_secs(1),
             commit: Duration::from_secs(1),
         },
+        circuit: None,
         dead_letters: false,
         seed: 1,
     }

@@ -53,8 +53,8 @@ pub struct PartitionCommit {
     pub partition: i32,
     /// The offset that was to be committed.
     pub offset: i64,
-    /// `Ok` only if the broker acknowledged it. `Err` does not say that it was not committed: if a part of
-    /// a request was refused, the client reports that part's code for the others as well.
+    /// `Ok` only if the broker acknowledged it. `Err` does not say that it was not committed: the answer may
+    /// have been lost.
     pub result: Result<(), RDKafkaErrorCode>,
 }
 
@@ -141,17 +141,26 @@ impl<C: ConsumerContext> Commits<C> {
     }
 }
 
-/// Acknowledged is what neither its own code nor that of the request speaks against.
+/// The client gives each partition the code that the broker answered with, and gives one of them to the request
+/// as well. So where any partition has a code of its own, each has its own result. Where none has, the code is
+/// that of a request to which no answer came, and nothing is acknowledged.
+///
+/// Source: `rd_kafka_handle_OffsetCommit` in `rdkafka_request.c` of librdkafka 2.12.
 fn judge(whole: i32, partitions: impl Iterator<Item = (String, i32, i64, i32)>) -> CommitReply {
     let error = outcome(whole).err();
-    let partitions = partitions
+    let mut partitions: Vec<_> = partitions
         .map(|(topic, partition, offset, own)| PartitionCommit {
             topic,
             partition,
             offset,
-            result: outcome(own).and_then(|()| error.map_or(Ok(()), Err)),
+            result: outcome(own),
         })
         .collect();
+    if let Some(code) = error
+        && partitions.iter().all(|partition| partition.result.is_ok())
+    {
+        partitions.iter_mut().for_each(|partition| partition.result = Err(code));
+    }
     CommitReply { error, partitions }
 }
 
@@ -178,12 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_the_request_acknowledges_nothing_and_hides_no_code() {
-        let reply = judge(TRANSPORT, partitions([0, TOO_LARGE]));
+    fn a_request_without_an_answer_acknowledges_nothing() {
+        let reply = judge(TRANSPORT, partitions([0, 0]));
         assert_eq!(reply.error, Some(RDKafkaErrorCode::BrokerTransportFailure));
-        assert_eq!(
-            results(&reply),
-            [Err(RDKafkaErrorCode::BrokerTransportFailure), Err(RDKafkaErrorCode::OffsetMetadataTooLarge)]
-        );
+        assert_eq!(results(&reply), [Err(RDKafkaErrorCode::BrokerTransportFailure); 2]);
+    }
+
+    #[test]
+    fn a_partition_that_was_refused_does_not_refuse_the_others() {
+        let reply = judge(TOO_LARGE, partitions([0, TOO_LARGE]));
+        assert_eq!(reply.error, Some(RDKafkaErrorCode::OffsetMetadataTooLarge));
+        assert_eq!(results(&reply), [Ok(()), Err(RDKafkaErrorCode::OffsetMetadataTooLarge)]);
     }
 }

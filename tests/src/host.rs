@@ -352,8 +352,18 @@ impl Host {
     /// Resident memory, in bytes.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that was resident at any time, in bytes.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0");
+        let line = text.lines().find_map(|line| line.strip_prefix(what)).unwrap_or("0");
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 

@@ -122,6 +122,7 @@ impl World {
                 interrupt: Duration::from_secs(1),
                 commit: Duration::from_secs(1),
             },
+            circuit: None,
             dead_letters: false,
             seed: 1,
         });

@@ -5,7 +5,7 @@ use clap::Args;
 use super::logging::{self, LogFormat};
 use super::settings::Settings;
 use super::{Failure, print, run};
-use crate::pipeline::{HandlerSource, Loader};
+use crate::pipeline::{HandlerSource, Loader, MemoryBound};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -41,6 +41,7 @@ impl Check {
                 handler.code.short_version()
             ));
         }
+        print(format_args!("memory: {}", MemoryBound::of(&config)));
         if self.offline || embedded {
             print("the broker was not asked");
         } else {

@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::http::Server;
 use crate::kafka::EmbeddedBroker;
 use crate::kafka::preflight::{self, Needs};
-use crate::pipeline::{Ended, HandlerSource, Host, HostEvent, Loader, StartError, forward_signals};
+use crate::pipeline::{
+    Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals,
+};
 use crate::telemetry::Registry;
 
 /// Arguments of `run`.
@@ -96,6 +98,7 @@ impl Started {
             handlers.push(loader.load(source, pipeline).map_err(Failure::start)?);
         }
         preflight(config).map_err(Failure::start)?;
+        tracing::info!("memory: {}", MemoryBound::of(config));
         let workers = config.host.workers.map_or_else(cores, usize::from);
         let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
         for ((pipeline, source), handler) in config.pipelines.iter().zip(&sources).zip(handlers) {

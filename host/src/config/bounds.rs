@@ -210,4 +210,7 @@ pub(super) const BOUNDS: &[Bound] = &[
         millis(1),
         millis(30 * 24 * HOUR),
     ),
+    Bound::pipeline("circuit.percent", |p| Some(count(p.circuit.percent.into())), count(1), count(100)),
+    Bound::pipeline("circuit.of", |p| Some(count(p.circuit.of.into())), count(1), count(100_000)),
+    Bound::pipeline("circuit.pause", |p| Some(Amount::Time(p.circuit.pause)), millis(1), millis(24 * HOUR)),
 ];

@@ -44,8 +44,8 @@ pub use host::{Host, Http, Listen, ListenError};
 pub use layers::OTHER_VARIABLES;
 pub use librdkafka::{RESERVED, names as client_property_names};
 pub use pipeline::{
-    Allow, Backoff, Batch, InFlight, Limits, OnFailure, OnMetadataFull, OnOffsetLost, Ordering, Pipeline,
-    Start, Then,
+    Allow, Backoff, Batch, Circuit, InFlight, Limits, OnFailure, OnMetadataFull, OnOffsetLost, Ordering,
+    Pipeline, Start, Then,
 };
 pub use properties::ClientProperties;
 pub use schema::schema;

@@ -59,6 +59,8 @@ pub struct Pipeline {
     pub in_flight: InFlight,
     /// What happens to a record that the handler fails on.
     pub on_failure: OnFailure,
+    /// When the pipeline pauses itself because too much fails.
+    pub circuit: Circuit,
     /// What the handler may use of the host. Everything that is not named is denied.
     pub allow: Allow,
 }
@@ -86,6 +88,7 @@ impl Default for Pipeline {
             batch: Batch::default(),
             in_flight: InFlight::default(),
             on_failure: OnFailure::default(),
+            circuit: Circuit::default(),
             allow: Allow::default(),
         }
     }
@@ -279,6 +282,28 @@ pub enum Then {
     Skip,
     /// Stop the pipeline with everything before the record committed.
     Halt,
+}
+
+/// When a pipeline pauses itself because too much fails, in place of giving up record after record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Circuit {
+    /// Pause by itself.
+    pub enabled: bool,
+    /// So many of a hundred of the last records have to fail; each attempt counts.
+    pub percent: u32,
+    /// How many are the last records.
+    pub of: u32,
+    /// How long it waits before it calls one record again.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub pause: Duration,
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self { enabled: false, percent: 50, of: 100, pause: Duration::from_secs(30) }
+    }
 }
 
 /// What the handler may use of the host.

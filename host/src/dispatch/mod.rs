@@ -14,12 +14,14 @@
 //! A key returns to the lane when its queue has nothing special left, so a hot key that failed once is fast
 //! again soon.
 
+pub mod circuit;
 pub mod keys;
 pub mod pacing;
 pub mod policy;
 pub mod shard;
 mod slow;
 
+pub use circuit::Circuit;
 pub use pacing::Pacing;
 pub use policy::{Decision, FailurePolicy, Then};
 pub use shard::{Admitted, Pace, Shard, Source, Taken};

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use crate::telemetry::snapshot::PipelineSnapshot;
 use crate::telemetry::{PipelineEntry, PipelineState, Registry};
 
 /// A consumer thread takes a snapshot several times a second; one older than this stands still.
 const STALE: Duration = Duration::from_secs(5);
+
+/// Outputs that are not acknowledged for so long count as stuck.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// One sentence for each reason; none: ready.
 pub(super) fn not_ready(registry: &Registry) -> Vec<String> {
@@ -16,6 +20,19 @@ pub(super) fn not_ready(registry: &Registry) -> Vec<String> {
     pipelines.iter().filter_map(|entry| reason(entry)).collect()
 }
 
+/// Outputs or dead letters that the broker does not acknowledge: nothing is lost, and nothing moves on.
+fn stuck_outputs(snapshot: &PipelineSnapshot) -> Option<String> {
+    snapshot.partitions.iter().find_map(|partition| {
+        let blocked = partition.blocked_by.as_ref().filter(|blocked| blocked.waits_for == "publish")?;
+        let age = blocked.age_seconds.filter(|age| *age >= STUCK.as_secs_f64())?;
+        Some(format!(
+            "what the record at offset {} of {}/{} published is not acknowledged, {age:.0} s after its first call; \
+             look at the brokers of the output and dead-letter topics",
+            blocked.offset, partition.topic, partition.partition
+        ))
+    })
+}
+
 fn reason(entry: &PipelineEntry) -> Option<String> {
     let name = &entry.name;
     let (snapshot, taken) = entry.snapshot();
@@ -23,12 +40,30 @@ fn reason(entry: &PipelineEntry) -> Option<String> {
         PipelineState::Ended(Some(reason)) => Some(format!("pipeline {name:?} failed: {reason}")),
         PipelineState::Ended(None) => Some(format!("pipeline {name:?} was stopped")),
         _ if snapshot.stopping => Some(format!("pipeline {name:?} is being stopped")),
+        _ if snapshot.in_doubt => Some(format!(
+            "pipeline {name:?} stood still for longer than the session time-out; its outputs wait until group \
+             {:?} confirms the assignment",
+            entry.group
+        )),
+        _ if let Some(circuit) = &snapshot.circuit => Some(format!(
+            "pipeline {name:?} paused itself {:.0} s ago: {} of its last {} records failed; {}",
+            circuit.open_seconds,
+            circuit.failed,
+            circuit.of,
+            match circuit.next_probe_in_seconds {
+                Some(left) => format!("it tries one again in {left:.0} s"),
+                None => "it is trying one now".to_owned(),
+            }
+        )),
         _ if taken.elapsed() > STALE => Some(format!(
             "pipeline {name:?}: its consumer thread has not moved for {:.0} s",
             taken.elapsed().as_secs_f64()
         )),
         state => match (&snapshot.trouble, state) {
             (Some(trouble), _) => Some(format!("pipeline {name:?}: {trouble}")),
+            (None, _) if let Some(stuck) = stuck_outputs(&snapshot) => {
+                Some(format!("pipeline {name:?}: {stuck}"))
+            }
             (None, PipelineState::Starting) => {
                 Some(format!("pipeline {name:?} waits for its first assignment in group {:?}", entry.group))
             }

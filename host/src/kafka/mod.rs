@@ -5,6 +5,7 @@
 //! | `consumer.rs` | moves data between client, machine and workers | consumer, one a pipeline |
 //! | `turns.rs` | what one turn of that loop takes in and carries out | consumer |
 //! | `intake.rs` | records, and errors in their place, from the client into the machine | consumer |
+//! | `replies.rs` | answers to commits | consumer |
 //! | `context.rs` | what the client calls back: rebalances are stored, nothing more | consumer |
 //! | `lookup.rs` | questions that wait for the broker: committed offsets, ends of partitions | lookup, one a pipeline |
 //! | `publisher.rs` | outputs and dead letters into the producer | workers, consumer |
@@ -26,6 +27,7 @@ mod lookup;
 pub mod preflight;
 pub mod properties;
 pub mod publisher;
+mod replies;
 mod turns;
 
 pub use consumer::{Consumer, Event};

@@ -4,6 +4,7 @@
 //! about every property of the other kind.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
@@ -42,6 +43,9 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
 /// What delivery rests on: producer. Outputs wait for a broker that is away as long as it takes.
 const PRODUCER_FORCED: &[(&str, &str)] =
     &[("enable.idempotence", "true"), ("acks", "all"), ("message.timeout.ms", "0")];
+
+/// The client's default for `session.timeout.ms`, and the broker's for `group.consumer.session.timeout.ms`.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Properties that only a consumer has.
 const CONSUMER_ONLY: &[&str] = &[
@@ -88,6 +92,21 @@ const PRODUCER_ONLY: &[&str] = &[
     "enable.idempotence",
 ];
 
+/// What the clients of a pipeline may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientMemory {
+    /// Fetched and not taken yet, in bytes.
+    pub fetched: u64,
+    /// The same in records.
+    pub fetched_records: u64,
+    /// One fetch, which may come on top.
+    pub one_fetch: u64,
+    /// Outputs that wait for the broker, in bytes.
+    pub outputs: u64,
+    /// The same in records.
+    pub outputs_records: u64,
+}
+
 /// Configuration of a pipeline's consumer.
 pub fn consumer(user: &BTreeMap<String, String>, group: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -110,6 +129,30 @@ pub fn producer(user: &BTreeMap<String, String>) -> ClientConfig {
     set(&mut config, PRODUCER_FORCED);
     named(&mut config, user);
     config
+}
+
+/// After how long without a sign of life the group gives a member's partitions to others. With the group protocol
+/// of Kafka 4 the broker decides; its default is the client's.
+pub fn session_timeout(user: &BTreeMap<String, String>) -> Duration {
+    let millis = user.get("session.timeout.ms").and_then(|text| text.parse().ok());
+    millis.map_or(SESSION_TIMEOUT, Duration::from_millis)
+}
+
+/// What the clients may hold, as they are configured.
+pub fn memory(user: &BTreeMap<String, String>) -> ClientMemory {
+    // A configuration that the client refuses is told when it is used; here it counts as the default.
+    let number = |config: ClientConfig, key, factor: u64| {
+        let text = config.create_native_config().and_then(|native| native.get(key)).unwrap_or_default();
+        text.parse::<u64>().unwrap_or_default().saturating_mul(factor)
+    };
+    let (consumer, producer) = (|| consumer(user, "memory"), || producer(user));
+    ClientMemory {
+        fetched: number(consumer(), "queued.max.messages.kbytes", 1024),
+        fetched_records: number(consumer(), "queued.min.messages", 1),
+        one_fetch: number(consumer(), "fetch.max.bytes", 1),
+        outputs: number(producer(), "queue.buffering.max.kbytes", 1024),
+        outputs_records: number(producer(), "queue.buffering.max.messages", 1),
+    }
 }
 
 /// True unless the user decided how long outputs linger.
@@ -173,6 +216,15 @@ mod tests {
     fn a_user_who_says_how_long_outputs_linger_is_obeyed() {
         assert!(lingers_by_default(&user(&[("compression.type", "lz4")])));
         assert!(!lingers_by_default(&user(&[("linger.ms", "20")])));
+    }
+
+    #[test]
+    fn the_session_timeout_is_the_users_or_the_clients_default() {
+        assert_eq!(session_timeout(&user(&[("session.timeout.ms", "6000")])), Duration::from_secs(6));
+        let native = consumer(&user(&[]), "g").create_native_config().expect("a configuration");
+        let default = native.get("session.timeout.ms").expect("the client has one");
+        assert_eq!(default, SESSION_TIMEOUT.as_millis().to_string());
+        assert_eq!(session_timeout(&user(&[])), SESSION_TIMEOUT);
     }
 
     #[test]

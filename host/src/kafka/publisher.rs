@@ -21,6 +21,7 @@ use super::haste::Haste;
 use super::properties;
 use crate::batch::{Record, TopicPartition};
 use crate::cancel::Cancel;
+use crate::lease::Lease;
 use crate::outcome::Failure;
 use crate::wasm::Output;
 
@@ -44,6 +45,7 @@ pub struct Publisher {
     /// Index of the dead-letter topic among the producer's topics.
     dead_letters: Option<usize>,
     max_bytes: usize,
+    lease: Lease,
     /// Callers that wait for room in the producer's queue.
     waiting: AtomicUsize,
     delivery: Option<JoinHandle<()>>,
@@ -97,6 +99,7 @@ impl Publisher {
             outputs: outputs.len(),
             dead_letters: dead_letters.map(|_| outputs.len()),
             max_bytes,
+            lease: Lease::new(properties::session_timeout(user)),
             waiting: AtomicUsize::new(0),
             delivery: Some(delivery),
             haste: None,
@@ -106,6 +109,19 @@ impl Publisher {
             publisher.haste = Some(haste.map_err(|error| Error::Client(format!("no thread: {error}")))?);
         }
         Ok(publisher)
+    }
+
+    /// Whether anything may be published.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Waits while the assignment is in doubt.
+    ///
+    /// # Errors
+    /// [`NotTaken::Cancelled`] if it ended.
+    pub async fn assured(&self, cancel: &Cancel) -> Result<(), NotTaken> {
+        if self.lease.holds() || self.lease.wait(cancel).await { Ok(()) } else { Err(NotTaken::Cancelled) }
     }
 
     /// Number of output topics.
@@ -221,6 +237,7 @@ impl Publisher {
     ) -> Result<(), NotTaken> {
         let mut waiting = None;
         loop {
+            self.assured(cancel).await?;
             let room = self.deliveries.room.notified();
             match send() {
                 Ok(()) => return Ok(()),

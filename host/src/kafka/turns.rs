@@ -3,17 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
-use sandmill_kafka_ffi::{CommitEntry, CommitReply};
+use sandmill_kafka_ffi::CommitEntry;
 
 use super::consumer::{Consumer, Event};
 use super::context::Rebalance;
 use super::delivery::{Delivery, Tag};
 use super::publisher::DeadLetter;
+use super::replies;
 use crate::batch::TopicPartition;
 use crate::ids::{Epoch, Offset};
-use crate::machine::commit::{Entry, Reason};
+use crate::machine::commit::Entry;
 use crate::machine::{Assigned, Effect, RefusedRecord};
 use crate::outcome::{Failure, Outcome};
 use crate::telemetry::snapshot;
@@ -29,6 +29,7 @@ const ENDS: Duration = Duration::from_secs(5);
 impl Consumer {
     /// One turn; false if nothing came in.
     pub(super) fn turn(&mut self) -> bool {
+        self.notice_standstill();
         let mut busy = self.serve_client();
         busy |= self.take_events();
         busy |= self.take_reports();
@@ -37,6 +38,9 @@ impl Consumer {
         let now = self.now();
         self.machine.outputs_wait(self.publisher.is_full());
         self.machine.advance(now);
+        if self.machine.is_sure() {
+            self.publisher.lease().renew();
+        }
         self.carry_out();
         self.send_stalled_letters();
         if now.since(self.last_snapshot) >= SNAPSHOT || self.stopped.is_some() {
@@ -49,6 +53,24 @@ impl Consumer {
             self.lookups.ends(self.machine.assigned_names().collect());
         }
         busy
+    }
+
+    /// After a standstill longer than the session time-out the group may have given everything to others, and
+    /// this host does not know it yet. Workers see the lease of their outputs run out by themselves.
+    fn notice_standstill(&mut self) {
+        let now = self.now();
+        let (stood, session) = (now.since(self.last_turn), self.publisher.lease().length());
+        self.last_turn = now;
+        if stood > session {
+            self.machine.doubt(now);
+            tracing::warn!(
+                stood_seconds = stood.as_secs_f64(),
+                session_seconds = session.as_secs_f64(),
+                calls_with_the_producer = self.machine.outstanding(),
+                "this host stood still for longer than the session time-out: its outputs wait until the group \
+                 confirms the assignment; what the producer had already taken may come twice"
+            );
+        }
     }
 
     /// Serves the client's callbacks: rebalances and errors. Counts as polling, whatever else stands still.
@@ -240,7 +262,7 @@ impl Consumer {
             if reply.error.is_none() {
                 self.last_commit = Some(SystemTime::now());
             }
-            self.machine.commit_replied(&replies(reply), now);
+            self.machine.commit_replied(&replies::of(reply), now);
             busy = true;
         }
         busy
@@ -315,6 +337,9 @@ impl Consumer {
 
     /// Publishes dead letters of records whose outputs were refused, as far as the producer has room.
     fn send_stalled_letters(&mut self) {
+        if !self.publisher.lease().holds() {
+            return;
+        }
         while let Some(refused) = self.stalled_letters.front() {
             let RefusedRecord { ticket, origin, record, failure, attempts } = refused;
             let letter = DeadLetter {
@@ -368,44 +393,10 @@ impl Consumer {
         let mut snapshot = snapshot::of_machine(&self.machine, now, ends);
         snapshot.trouble.clone_from(&self.trouble);
         snapshot.joined = self.joined;
+        snapshot.in_doubt = !self.machine.is_sure();
         snapshot.taken = self.taken;
         snapshot.last_commit_unix_us = self.last_commit.map(unix_us);
         (self.publish)(snapshot);
-    }
-}
-
-/// The client's answer in the machine's words.
-fn replies(reply: CommitReply) -> Vec<crate::machine::commit::Reply> {
-    let whole = reply.error;
-    reply
-        .partitions
-        .into_iter()
-        .map(|part| {
-            let name = TopicPartition { topic: part.topic.into(), partition: part.partition };
-            let result = match (whole, part.result) {
-                (Some(code), _) | (None, Err(code)) => Err(reason(code)),
-                (None, Ok(())) => Ok(()),
-            };
-            (name, result)
-        })
-        .collect()
-}
-
-fn reason(code: Code) -> Reason {
-    match code {
-        Code::RebalanceInProgress
-        | Code::IllegalGeneration
-        | Code::UnknownMemberId
-        | Code::StaleMemberEpoch => Reason::Rebalance,
-        Code::FencedInstanceId | Code::FencedMemberEpoch => Reason::Fenced,
-        Code::OffsetMetadataTooLarge => Reason::MetadataTooLarge,
-        Code::CoordinatorNotAvailable
-        | Code::CoordinatorLoadInProgress
-        | Code::NotCoordinator
-        | Code::WaitingForCoordinator => Reason::Coordinator,
-        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => Reason::Authorization,
-        Code::RequestTimedOut | Code::OperationTimedOut | Code::MessageTimedOut => Reason::Timeout,
-        _ => Reason::Other,
     }
 }
 

@@ -3,6 +3,8 @@
 //! A commit takes base offset and metadata of each changed partition as one snapshot. One commit is
 //! outstanding at a time, so an older one cannot land last; what changes meanwhile goes with the next.
 //! Committed means acknowledged by the broker.
+//!
+//! A request is bounded. Where it has no room for all partitions that changed, they take turns.
 
 use std::time::Duration;
 
@@ -54,6 +56,8 @@ struct Pending {
     slot: Slot,
     epoch: Epoch,
     entry: Entry,
+    /// It was taken after the assignment had come into doubt: acknowledged, it says that the doubt is over.
+    confirms: bool,
 }
 
 /// State of the commits of a pipeline.
@@ -101,6 +105,9 @@ impl Machine {
             return;
         }
         let due = now >= self.commits.next;
+        if !due && self.giving_back.is_empty() {
+            return;
+        }
         let urgent = |p: &Partition| p.phase == Phase::Committing && now >= self.commits.urgent;
         let changed = self.partitions.iter().filter(|(_, p)| p.dirty && (due || urgent(p)));
         let mut changed: Vec<usize> = changed.map(|(index, _)| index).collect();
@@ -113,7 +120,7 @@ impl Machine {
         let mut bytes = 0;
         let mut entries = Vec::new();
         for index in changed {
-            if bytes > REQUEST_BYTES - 2 * self.options.metadata_limit {
+            if bytes > REQUEST_BYTES.saturating_sub(2 * self.options.metadata_limit) {
                 self.commits.left_out = index;
                 break;
             }
@@ -128,7 +135,12 @@ impl Machine {
                 metadata: snapshot.metadata,
             };
             let slot = Slot(u32::try_from(index).expect("slots are 32-bit numbers"));
-            self.commits.outstanding.push(Pending { slot, epoch: partition.epoch, entry: entry.clone() });
+            self.commits.outstanding.push(Pending {
+                slot,
+                epoch: partition.epoch,
+                entry: entry.clone(),
+                confirms: partition.unconfirmed,
+            });
             entries.push(entry);
         }
         if !entries.is_empty() {
@@ -137,6 +149,22 @@ impl Machine {
             }
             self.effects.push_back(Effect::Commit(entries));
         }
+    }
+
+    /// The assignment is in doubt: this host stood still for so long that the group may have gone on without
+    /// it. Everything is committed again at once; the group's answer tells.
+    pub fn doubt(&mut self, now: Time) {
+        for (_, partition) in &mut self.partitions {
+            partition.unconfirmed = true;
+            partition.dirty = true;
+        }
+        self.commits.next = now;
+    }
+
+    /// False from [`doubt`](Machine::doubt) on until a commit of each partition was acknowledged that was
+    /// taken afterwards, or the partition is gone.
+    pub fn is_sure(&self) -> bool {
+        self.partitions.iter().all(|(_, partition)| !partition.unconfirmed)
     }
 
     /// The broker's reply to the outstanding commit. A partition that the reply does not name failed.
@@ -155,6 +183,7 @@ impl Machine {
             let reply = replies.iter().find(|(name, _)| *name == pending.entry.partition);
             match reply.map_or(Err(Reason::Other), |(_, result)| *result) {
                 Ok(()) => {
+                    partition.unconfirmed &= !pending.confirms;
                     partition.committed = Some(pending.entry.offset);
                     partition.metadata_size = pending.entry.metadata.len();
                 }

@@ -33,11 +33,20 @@ impl Machine {
                 self.pacing.answered(call.records as usize, call.spent, call.fuel);
             }
         }
+        let probe = self.probe.take_if(|probe| *probe == ticket).is_some();
         let Some(partition) = live(&mut self.partitions, slot, epoch) else {
+            if probe {
+                self.circuit.probe_returned(now);
+            }
             self.end_ticket(ticket, batch);
             return;
         };
         partition.running -= 1;
+        // What was out when the circuit opened does not say whether it may close.
+        if probe || !self.circuit.is_probing() {
+            let (succeeded, failed) = report.fates(batch.len());
+            self.circuit.observe(succeeded, failed, now);
+        }
         if report.revoked {
             self.end_ticket(ticket, batch);
             return;

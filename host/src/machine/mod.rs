@@ -38,8 +38,9 @@ pub use rebalance::{Assigned, Bounds};
 pub use view::{Blocked, BlockedBy, PartitionView};
 
 use crate::batch::{Parked, Record, TopicPartition};
+use crate::dispatch::circuit::Admits;
 use crate::dispatch::shard::Pool;
-use crate::dispatch::{Admitted, Hasher, Ordering, Pacing, Source, Taken, pacing};
+use crate::dispatch::{Admitted, Circuit, Hasher, Ordering, Pacing, Source, Taken, circuit, pacing};
 use crate::ids::{Epoch, Offset};
 use crate::outcome::Failure;
 use crate::progress::{Admission, Budget};
@@ -72,6 +73,8 @@ pub struct Options {
     pub metadata_limit: usize,
     /// How long the steps of giving back may take.
     pub give_back: Bounds,
+    /// When the pipeline pauses itself because too much fails; `None`: never.
+    pub circuit: Option<circuit::Settings>,
     /// Whether an input whose output the broker refuses for good can be dead-lettered.
     pub dead_letters: bool,
     /// Makes the order of keys in shards unpredictable to outsiders.
@@ -142,6 +145,11 @@ pub struct Machine {
     next_epoch: Epoch,
     tickets: Tickets,
     pacing: Pacing,
+    circuit: Circuit,
+    /// What asks whether an open circuit may close.
+    probe: Option<Ticket>,
+    /// Never fed, so it stays at calls of one record.
+    single: Pacing,
     pool: Pool,
     ready_lanes: VecDeque<(Slot, Epoch, u32)>,
     ready_keys: VecDeque<(Slot, Epoch, u32, u64)>,
@@ -168,6 +176,9 @@ impl Machine {
         Machine {
             hasher: Hasher::new(options.ordering, options.seed),
             pacing: Pacing::new(options.pacing),
+            circuit: Circuit::new(options.circuit),
+            probe: None,
+            single: Pacing::new(options.pacing),
             options,
             partitions: Slab::new(),
             next_epoch: Epoch(0),
@@ -262,7 +273,10 @@ impl Machine {
         let retry = self.timers.peek().map(|Reverse(timer)| timer.due);
         let late = self.lanes_sent.front().filter(|_| !self.ready_lanes.is_empty() && !self.may_send_lane());
         let late = late.map(|(sent, _)| *sent + self.pacing.late_after());
-        [retry, late, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()]
+        // Only if there is something to probe with: without it, being due would never end.
+        let listed = !self.ready_keys.is_empty() || !self.ready_lanes.is_empty();
+        let probe = self.circuit.due_at().filter(|_| listed);
+        [retry, late, probe, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()]
             .into_iter()
             .flatten()
             .min()
@@ -285,12 +299,23 @@ impl Machine {
     /// Hands out work, keys and lanes in turn, as far as calls may be out.
     fn dispatch(&mut self, now: Time) {
         self.notice_late_lanes(now);
-        loop {
-            let lane = self.may_send_lane() && self.dispatch_lane(now);
-            let key = self.may_send_key() && self.dispatch_key(now);
-            if !lane && !key {
-                break;
+        if !self.is_sure() {
+            // What ran now could not be published.
+            return;
+        }
+        match self.circuit.admits(now) {
+            Admits::All => loop {
+                let lane = self.may_send_lane() && self.dispatch_lane(now);
+                let key = self.may_send_key() && self.dispatch_key(now);
+                if !lane && !key {
+                    break;
+                }
+            },
+            // What is listed may be gone: until something was sent.
+            Admits::Probe => {
+                while self.probe.is_none() && (self.dispatch_key(now) || self.dispatch_lane(now)) {}
             }
+            Admits::Nothing => {}
         }
     }
 
@@ -330,9 +355,10 @@ impl Machine {
     fn dispatch_lane(&mut self, now: Time) -> bool {
         let Some((slot, epoch, shard)) = self.ready_lanes.pop_front() else { return false };
         let keys = &mut self.ready_keys;
+        let pacing = if self.circuit.admits(now) == Admits::Probe { &self.single } else { &self.pacing };
         let taken = live(&mut self.partitions, slot, epoch).filter(|p| p.phase == Phase::Active).and_then(
             |partition| {
-                partition.shards[shard as usize].take_lane(&self.pacing, &mut self.pool, |hash| {
+                partition.shards[shard as usize].take_lane(pacing, &mut self.pool, |hash| {
                     keys.push_back((slot, epoch, shard, hash));
                 })
             },
@@ -348,9 +374,10 @@ impl Machine {
     /// Takes one key off the ready list; false if it is empty.
     fn dispatch_key(&mut self, now: Time) -> bool {
         let Some((slot, epoch, shard, hash)) = self.ready_keys.pop_front() else { return false };
-        let taken = live(&mut self.partitions, slot, epoch).filter(|p| p.phase == Phase::Active).and_then(
-            |partition| partition.shards[shard as usize].take_key(hash, &self.pacing, &mut self.pool),
-        );
+        let pacing = if self.circuit.admits(now) == Admits::Probe { &self.single } else { &self.pacing };
+        let taken = live(&mut self.partitions, slot, epoch)
+            .filter(|p| p.phase == Phase::Active)
+            .and_then(|partition| partition.shards[shard as usize].take_key(hash, pacing, &mut self.pool));
         if let Some(taken) = taken {
             self.keys_out += 1;
             self.send(slot, epoch, shard, Source::Key(hash), taken, now);
@@ -370,6 +397,10 @@ impl Machine {
         let Taken { batch, attempts, first_dispatch } = taken;
         let first_dispatch = first_dispatch.unwrap_or(now);
         let ticket = self.tickets.issue((slot, epoch, shard, source), (first_dispatch, attempts), &batch);
+        if self.circuit.admits(now) == Admits::Probe {
+            self.circuit.probe_sent();
+            self.probe = Some(ticket);
+        }
         let partition = &mut self.partitions[slot.0 as usize];
         partition.running += 1;
         self.effects.push_back(Effect::Dispatch(Work {

@@ -53,6 +53,8 @@ pub(super) struct Partition {
     pub paused: bool,
     /// Something changed since the last commit that was taken.
     pub dirty: bool,
+    /// Nobody knows whether the group still counts on this host for it.
+    pub unconfirmed: bool,
     /// As the broker acknowledged it.
     pub committed: Option<Offset>,
     /// Characters of metadata in the last commit written.

@@ -129,6 +129,7 @@ impl Machine {
             // Metadata that had to be ignored is overwritten soon: of a log that was cut back it could be taken
             // for true once the log has grown again.
             dirty: part.commit_start || ignored,
+            unconfirmed: false,
             committed: (!part.commit_start).then_some(part.start),
             metadata_size: part.metadata.as_ref().map_or(0, Vec::len),
             truncated: 0,

@@ -10,10 +10,12 @@
 //! SEEDS=5000..6000 cargo test --release --package sandmill simulation  these
 //! ```
 
+mod circuit;
 mod promises;
 mod seen;
 mod shrink;
 mod slow;
+mod standstill;
 mod world;
 
 use std::cell::Cell;

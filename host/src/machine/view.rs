@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::partition::{Counters, Partition, Phase, Slot};
 use super::{Machine, tickets};
 use crate::batch::TopicPartition;
+use crate::dispatch::circuit;
 use crate::ids::Offset;
 use crate::time::Time;
 
@@ -67,6 +68,8 @@ pub enum BlockedBy {
     Backoff(Duration),
     /// Room in the commit metadata.
     Metadata,
+    /// The circuit, which is open.
+    Circuit,
 }
 
 impl Machine {
@@ -87,6 +90,16 @@ impl Machine {
             blocked: self.blocked(Slot(index as u32), partition, now),
             counters: partition.counters.clone(),
         })
+    }
+
+    /// What the circuit saw when it opened, if it is open.
+    pub fn circuit(&self) -> Option<circuit::Opened> {
+        self.circuit.opened()
+    }
+
+    /// How often the circuit opened.
+    pub fn circuit_openings(&self) -> u64 {
+        self.circuit.times_opened()
     }
 
     fn blocked(&self, slot: Slot, partition: &Partition, now: Time) -> Option<Blocked> {
@@ -119,13 +132,14 @@ impl Machine {
             };
             return Some(blocked(Some(out.first_dispatch), out.attempts + 1, by));
         }
+        let queue = if self.circuit.opened().is_some() { BlockedBy::Circuit } else { BlockedBy::Queue };
         let parked = partition.shards.iter().find_map(|shard| shard.find(offset));
         Some(match parked {
             Some((attempts, first, Some(due))) => {
                 blocked(first, attempts, BlockedBy::Backoff(due.since(now)))
             }
-            Some((attempts, first, None)) => blocked(first, attempts, BlockedBy::Queue),
-            None => blocked(None, 0, BlockedBy::Queue),
+            Some((attempts, first, None)) => blocked(first, attempts, queue),
+            None => blocked(None, 0, queue),
         })
     }
 

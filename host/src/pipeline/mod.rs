@@ -16,11 +16,13 @@
 
 mod host;
 mod load;
+mod memory;
 mod options;
 mod signals;
 
 pub use host::{Ended, Host, HostEvent};
 pub use load::{HandlerSource, LoadedHandler, Loader, inspect};
+pub use memory::MemoryBound;
 pub use signals::forward_signals;
 
 /// Why the host did not start: the operator's to mend.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config;
 use crate::dispatch::pacing::{Allowance, Bounds as CallBounds};
-use crate::dispatch::{FailurePolicy, Ordering, Then};
+use crate::dispatch::{FailurePolicy, Ordering, Then, circuit};
 use crate::ids::Fuel;
 use crate::kafka::consumer::{OnOffsetLost, Start};
 use crate::machine::{self, InFlight};
@@ -53,6 +53,11 @@ pub(super) fn machine(
         ),
         metadata_limit: pipeline.metadata_limit as usize,
         give_back: machine::Bounds { drain, interrupt: INTERRUPT, commit: LAST_COMMIT },
+        circuit: pipeline.circuit.enabled.then_some(circuit::Settings {
+            percent: pipeline.circuit.percent,
+            of: pipeline.circuit.of,
+            pause: pipeline.circuit.pause,
+        }),
         dead_letters: pipeline.on_failure.then == config::Then::DeadLetter,
         seed,
     }

@@ -67,6 +67,10 @@ families! {
         "Commits that the broker did not take, by reason; each is taken again.";
     DLQ_FAILURES = COUNTER "consumer_dlq_publish_failures_total" ["pipeline"]
         "Dead letters that the broker refused for good; the pipeline halts.";
+    CIRCUIT = GAUGE "sandmill_circuit_open" ["pipeline"]
+        "1 while the pipeline has paused itself because too many records failed.";
+    CIRCUIT_OPENINGS = COUNTER "sandmill_circuit_openings_total" ["pipeline"]
+        "How often the pipeline paused itself because too many records failed.";
     EXECUTIONS = COUNTER "handler_executions_total" ["pipeline", "handler", "module_version"]
         "Calls of the handler, each with one record or a batch.";
     DURATION = HISTOGRAM "handler_execution_duration_seconds" ["pipeline", "handler", "module_version", "status"]
@@ -117,6 +121,8 @@ impl Page {
         for shard in &snapshot.shards {
             self.gauge(QUEUE, &[name, &shard.topic, &shard.shard.to_string()], shard.queued as f64);
         }
+        self.gauge(CIRCUIT, &[name], f64::from(u8::from(snapshot.circuit.is_some())));
+        self.counter(CIRCUIT_OPENINGS, &[name], snapshot.circuit_openings);
         self.counter(DLQ_FAILURES, &[name], snapshot.dead_letter_failures);
     }
 

@@ -20,6 +20,10 @@ pub struct PipelineSnapshot {
     pub outstanding: usize,
     /// Records that the next call may get.
     pub batch_bound: usize,
+    /// Why nothing is called, if too much failed.
+    pub circuit: Option<CircuitSnapshot>,
+    /// How often that happened.
+    pub circuit_openings: u64,
     /// Dead letters that were refused for good.
     pub dead_letter_failures: u64,
     /// What came from the broker.
@@ -28,10 +32,28 @@ pub struct PipelineSnapshot {
     pub last_commit_unix_us: Option<u64>,
     /// Why the broker cannot be used at the moment.
     pub trouble: Option<String>,
+    /// The host stood still for longer than the session time-out, and its outputs wait until the group has
+    /// confirmed the assignment.
+    pub in_doubt: bool,
     /// The pipeline is being stopped.
     pub stopping: bool,
     /// The group gave this host its part, which may be no partition at all.
     pub joined: bool,
+}
+
+/// An open circuit.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CircuitSnapshot {
+    /// Since it opened.
+    pub open_seconds: f64,
+    /// Failed records of the last ones, when it opened.
+    pub failed: u32,
+    /// The last ones.
+    pub of: u32,
+    /// Probes that failed since.
+    pub failed_probes: u32,
+    /// Until the next probe; none: one is out.
+    pub next_probe_in_seconds: Option<f64>,
 }
 
 /// What came from the broker since the start; what comes twice counts twice.
@@ -112,7 +134,7 @@ pub struct BlockedSnapshot {
     pub age_seconds: Option<f64>,
     /// Calls that it has had, the present one included.
     pub attempts: u32,
-    /// What it waits for: `queue`, `handler`, `publish`, `backoff`, `metadata`.
+    /// What it waits for: `queue`, `handler`, `publish`, `backoff`, `metadata`, `circuit`.
     pub waits_for: &'static str,
     /// Until its next attempt.
     pub retry_in_seconds: Option<f64>,
@@ -145,10 +167,19 @@ pub fn of_machine(machine: &Machine, now: Time, ends: impl Fn(&TopicPartition) -
         backpressure,
         outstanding: machine.outstanding(),
         batch_bound: machine.batch_bound(),
+        circuit: machine.circuit().map(|opened| CircuitSnapshot {
+            open_seconds: now.since(opened.since).as_secs_f64(),
+            failed: opened.failed,
+            of: opened.of,
+            failed_probes: opened.probes,
+            next_probe_in_seconds: opened.next_probe.map(|due| due.since(now).as_secs_f64()),
+        }),
+        circuit_openings: machine.circuit_openings(),
         dead_letter_failures: machine.dead_letter_failures(),
         taken: Taken::default(),
         last_commit_unix_us: None,
         trouble: None,
+        in_doubt: false,
         stopping: machine.is_stopping(),
         joined: false,
     }
@@ -184,6 +215,7 @@ fn partition(ends: &impl Fn(&TopicPartition) -> Ends, view: PartitionView) -> Pa
                 BlockedBy::Publish => "publish",
                 BlockedBy::Backoff(_) => "backoff",
                 BlockedBy::Metadata => "metadata",
+                BlockedBy::Circuit => "circuit",
             },
             retry_in_seconds: match blocked.by {
                 BlockedBy::Backoff(left) => Some(left.as_secs_f64()),

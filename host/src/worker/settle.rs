@@ -73,6 +73,10 @@ impl<'w> Settle<'w> {
 
     /// Takes an answer to `batch`, whose record i is record `indices[i]` of the work.
     pub async fn accept(&mut self, answer: &Answer, batch: &Batch, indices: impl IntoIterator<Item = u32>) {
+        // A host that stood still may be about to publish what its successor has published.
+        if self.callee.publisher.assured(&self.work.cancel).await.is_err() {
+            return self.revoke();
+        }
         let mut outputs = answer.outputs(batch).peekable();
         let mut failures = answer.failures().iter().peekable();
         for (position, index) in indices.into_iter().enumerate() {

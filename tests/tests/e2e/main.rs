@@ -5,12 +5,14 @@
 mod backpressure;
 mod bad_input;
 mod bench;
+mod circuit;
 mod crash;
 mod demo;
 mod failures;
 mod fan_out;
 mod harness;
 mod main_job;
+mod memory;
 mod metrics;
 mod orderings;
 mod rebalance;

@@ -33,6 +33,7 @@ pub(super) fn options() -> Options {
             interrupt: Duration::from_millis(500),
             commit: Duration::from_secs(5),
         },
+        circuit: None,
         dead_letters: true,
         seed: 1,
     }

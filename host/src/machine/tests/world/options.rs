@@ -40,6 +40,7 @@ pub fn options(rng: &mut Rng) -> (Options, bool) {
             interrupt: millis(rng, 10),
             commit: Duration::from_millis([20, 150, 500][rng.usize(..3)]),
         },
+        circuit: None,
         dead_letters: rng.u8(..3) > 0,
         seed: rng.u64(..),
     };

@@ -1,0 +1,126 @@
+//! What a host may hold at most, from its configuration alone: said at the start, and held by a test.
+//!
+//! Nothing here limits anything. Each part is the limit of some other place, so the sum is true as long as each
+//! of them keeps to its own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::{Config, Pipeline, Size};
+use crate::kafka::properties::{self, ClientMemory};
+
+/// The program, its threads, what Wasm modules compile to, and what allocators keep back. Measured: a host of
+/// two pipelines of small handlers holds 40 MiB before its first record.
+const PROGRAM: u64 = 96 << 20;
+/// What a pipeline keeps for use without allocation: batches (16 MiB) and lists of offsets (32 MiB).
+const SPARE: u64 = 48 << 20;
+/// What is taken from the client at once, at most, beyond what may be in flight.
+const CHUNK: u64 = 4 << 20;
+/// What the client keeps for a record beside its bytes, generously: an operation when it was fetched, a message
+/// when it is to be sent.
+const RECORD_OF_CLIENT: u64 = 384;
+/// What a record in flight takes beside what it counts, at most: that of one which waits for a retry in a queue
+/// of its key, with its timer. Measured (`memory` in docs/BENCHMARKS.md): 750 bytes.
+const RECORD_IN_FLIGHT: u64 = 1_024;
+/// What each partition may hold, however many there are.
+const LEAST_OF_PARTITION: u64 = 1 << 20;
+/// Partitions for which that is within `in_flight.bytes`, or more are reckoned with.
+const PARTITIONS: u64 = 64;
+
+/// The bound, by what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryBound {
+    parts: Vec<(String, u64)>,
+}
+
+impl MemoryBound {
+    /// Of a host with this configuration, for at most 64 partitions of each pipeline; each one more may add 1 MiB.
+    pub fn of(config: &Config) -> Self {
+        let mut parts = vec![
+            ("the program".to_owned(), PROGRAM),
+            ("instances (host.guest_memory)".to_owned(), guests(config)),
+        ];
+        for pipeline in &config.pipelines {
+            let user: BTreeMap<String, String> =
+                pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            parts.push((
+                format!("pipeline {:?}", pipeline.name),
+                of_pipeline(pipeline, properties::memory(&user)),
+            ));
+        }
+        MemoryBound { parts }
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl fmt::Display for MemoryBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| Size::from_mib(bytes.div_ceil(1 << 20));
+        write!(f, "at most {}", mib(self.bytes()))?;
+        for (index, (what, bytes)) in self.parts.iter().enumerate() {
+            write!(f, "{} {what} {}", if index == 0 { ":" } else { "," }, mib(*bytes))?;
+        }
+        Ok(())
+    }
+}
+
+/// Instances share a budget; a pipeline cannot use more of it than all of its instances could.
+fn guests(config: &Config) -> u64 {
+    let all = config.pipelines.iter().map(|pipeline| {
+        // Those that are out, and those that workers keep warm.
+        (2 * u64::from(pipeline.max_instances)).saturating_mul(pipeline.limits.memory.bytes())
+    });
+    config.host.guest_memory.bytes().min(all.fold(0, u64::saturating_add))
+}
+
+fn of_pipeline(pipeline: &Pipeline, client: ClientMemory) -> u64 {
+    let in_flight = pipeline.in_flight.bytes.bytes().max(PARTITIONS * LEAST_OF_PARTITION) + CHUNK;
+    let waiting = u64::from(pipeline.in_flight.records) * RECORD_IN_FLIGHT;
+    let fetched = client.fetched + client.one_fetch + client.fetched_records * RECORD_OF_CLIENT;
+    let outputs = client.outputs + client.outputs_records * RECORD_OF_CLIENT;
+    in_flight + waiting + fetched + outputs + SPARE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    fn config(text: &str) -> Config {
+        let pipelines = [("a", text), ("b", "")].map(|(name, more)| {
+            format!("[[pipeline]]\nname = {name:?}\nhandler = \"h.wasm\"\ninput = [\"in-{name}\"]\n{more}\n")
+        });
+        let text = format!("[kafka]\n\"bootstrap.servers\" = \"b:9092\"\n{}", pipelines.concat());
+        let home = ("HOME".to_owned(), "/home/mill".to_owned());
+        Config::load(Source::new([home]).text("sandmill.toml", text)).expect("it is valid")
+    }
+
+    #[test]
+    fn each_limit_that_is_raised_raises_the_bound_by_as_much() {
+        let default = MemoryBound::of(&config("")).bytes();
+        let grown = |text| MemoryBound::of(&config(text)).bytes() - default;
+        assert_eq!(grown("[pipeline.in_flight]\nbytes = \"164MiB\""), 100 << 20);
+        assert_eq!(grown("[pipeline.kafka]\n\"queued.max.messages.kbytes\" = 75536"), 10_000 << 10);
+        assert_eq!(grown("[pipeline.kafka]\n\"queue.buffering.max.kbytes\" = 75536"), 10_000 << 10);
+    }
+
+    #[test]
+    fn few_small_instances_need_less_than_the_host_would_give() {
+        let mut config = config("");
+        let default = MemoryBound::of(&config).bytes();
+        for pipeline in &mut config.pipelines {
+            pipeline.max_instances = 2;
+        }
+        assert_eq!(default - MemoryBound::of(&config).bytes(), (4 << 30) - 2 * 4 * (64 << 20));
+    }
+
+    #[test]
+    fn it_says_what_is_for_what() {
+        let text = MemoryBound::of(&config("")).to_string();
+        assert!(text.starts_with("at most ") && text.contains("pipeline \"b\""), "{text}");
+    }
+}
