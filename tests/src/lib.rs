@@ -3,8 +3,8 @@
 //! The tests treat Sandmill as its user does: they run the built binary (`SANDMILL_BIN`) with handlers
 //! that were compiled to Wasm (`SANDMILL_GUESTS`) against a real Apache Kafka started from its jars
 //! (`SANDMILL_KAFKA_LIBS`), and look only at what the broker, the HTTP port, the log and the exit code
-//! say. Nothing here links the host's crate. `cargo xtask test` prepares all three and names them in
-//! the environment.
+//! say. Of the host's crate only the reader of commit metadata is used, by the ledger. `cargo xtask
+//! test` prepares all three and names them in the environment.
 //!
 //! - [`reaper`]: whatever a test starts ends with the test process, however that ends.
 //! - [`kafka`]: brokers, one shared by all tests or a test's own, and what they hold.
