@@ -10,11 +10,13 @@
 //! - [`kafka`]: brokers, one shared by all tests or a test's own, and what they hold.
 //! - [`producer`], [`reader`]: records in, records out, commits.
 //! - [`host`]: one run of the binary; [`metrics`]: its scrape; [`job`]: one pipeline, its topics and file.
+//! - [`fleet`]: several hosts of one group, killed, paused and stopped; each fault is noted.
 //! - [`ledger`]: what was produced against what arrived; the judge of every delivery test.
 //! - [`guests`], [`access_log`]: handlers and real input.
 //! - [`wait`]: conditions with a deadline; no test sleeps instead.
 
 pub mod access_log;
+pub mod fleet;
 pub mod guests;
 pub mod host;
 pub mod job;
@@ -31,6 +33,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Set for the longer form of tests.
 pub(crate) const FULL: &str = "SANDMILL_TESTS_FULL";
+
+/// Names the seed of seeded tests.
+pub(crate) const SEED: &str = "SANDMILL_TESTS_SEED";
 
 /// The path that `variable` names.
 ///
@@ -49,6 +54,19 @@ pub fn required_path(variable: &str) -> PathBuf {
 #[must_use]
 pub fn full() -> bool {
     std::env::var_os(FULL).is_some()
+}
+
+/// What decides over the faults of a seeded test: a number of the caller's (`SANDMILL_TESTS_SEED`), or another one
+/// in each run. Tests print it.
+///
+/// # Panics
+/// When the variable holds no number.
+#[must_use]
+pub fn seed() -> u64 {
+    match std::env::var(SEED) {
+        Ok(text) => text.parse().unwrap_or_else(|error| panic!("{SEED} is {text:?}: {error}")),
+        Err(_) => fastrand::u64(..),
+    }
 }
 
 /// A name that no other test of this run uses: for topics, groups and pipelines on the shared broker.
