@@ -5,11 +5,13 @@
 mod backpressure;
 mod bad_input;
 mod bench;
+mod broker_faults;
 mod crash;
 mod demo;
 mod failures;
 mod fan_out;
 mod harness;
+mod lost_positions;
 mod main_job;
 mod metrics;
 mod orderings;
