@@ -12,10 +12,12 @@
 //! - [`host`]: one run of the binary; [`metrics`]: its scrape; [`job`]: one pipeline, its topics and file.
 //! - [`fleet`]: several hosts of one group, killed, paused and stopped; each fault is noted.
 //! - [`ledger`]: what was produced against what arrived; the judge of every delivery test.
+//! - [`chaos`]: a seeded run with faults of all kinds, watched while it goes on.
 //! - [`guests`], [`access_log`]: handlers and real input.
 //! - [`wait`]: conditions with a deadline; no test sleeps instead.
 
 pub mod access_log;
+pub mod chaos;
 pub mod fleet;
 pub mod guests;
 pub mod host;
@@ -30,12 +32,16 @@ pub mod wait;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Set for the longer form of tests.
 pub(crate) const FULL: &str = "SANDMILL_TESTS_FULL";
 
 /// Names the seed of seeded tests.
 pub(crate) const SEED: &str = "SANDMILL_TESTS_SEED";
+
+/// Names the minutes of the chaotic run.
+pub(crate) const MINUTES: &str = "SANDMILL_TESTS_MINUTES";
 
 /// The path that `variable` names.
 ///
@@ -66,6 +72,23 @@ pub fn seed() -> u64 {
     match std::env::var(SEED) {
         Ok(text) => text.parse().unwrap_or_else(|error| panic!("{SEED} is {text:?}: {error}")),
         Err(_) => fastrand::u64(..),
+    }
+}
+
+/// How long the chaotic run breaks things: the caller's minutes (`SANDMILL_TESTS_MINUTES`), three in the longer form
+/// of tests, half of one else.
+///
+/// # Panics
+/// When the variable holds no number.
+#[must_use]
+pub fn chaos_time() -> Duration {
+    match std::env::var(MINUTES) {
+        Ok(text) => {
+            let minutes: u64 = text.parse().unwrap_or_else(|error| panic!("{MINUTES} is {text:?}: {error}"));
+            Duration::from_secs(60 * minutes)
+        }
+        Err(_) if full() => Duration::from_secs(180),
+        Err(_) => Duration::from_secs(30),
     }
 }
 

@@ -6,6 +6,7 @@ mod backpressure;
 mod bad_input;
 mod bench;
 mod broker_faults;
+mod chaos;
 mod crash;
 mod demo;
 mod failures;
