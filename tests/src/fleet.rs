@@ -149,7 +149,9 @@ impl<'a> Fleet<'a> {
         hosts.append(&mut self.leaving);
         for host in hosts {
             let ended = host.end(STOP);
-            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            // A host that was still looking for its topics takes no signal yet: it has nothing to give back.
+            let early = ended.code == -Signal::TERM.as_raw() && !ended.stderr.contains("starting pipeline");
+            assert!(ended.code == 0 || early, "code {}: {}", ended.code, ended.stderr);
         }
     }
 
