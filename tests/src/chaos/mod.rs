@@ -96,8 +96,8 @@ pub fn run(kafka: &Kafka, seed: u64, time: Duration) -> Outcome {
     let job = Job::judged(kafka, &guest("flaky"), PARTITIONS)
         .dead_letters(3)
         .set_in("in_flight", "records", "4000")
-        .kafka("session.timeout.ms", "6000")
-        .kafka("heartbeat.interval.ms", "500");
+        .kafka("session.timeout.ms", "3000")
+        .kafka("heartbeat.interval.ms", "300");
     let job = &job;
     let steps = plan(seed, time, HOSTS);
     let watch = Watch::start(kafka, job, STILL);

@@ -14,6 +14,11 @@ const QUIET_START: Duration = Duration::from_secs(4);
 /// The last fault lies so long before the end that its consequences show.
 const QUIET_END: Duration = Duration::from_secs(8);
 
+/// Seconds from one step to the next. A group needs a session (3 s) to notice that a host is gone and two rounds
+/// to share its partitions; with a fault every second and a half it never settles, and partitions stay without
+/// an owner for longer than a run may stand still.
+const BETWEEN: (f64, f64) = (1.5, 6.0);
+
 /// Whom a step is about, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -97,7 +102,7 @@ pub fn plan(seed: u64, time: Duration, hosts: usize) -> Vec<Step> {
     while at < time.saturating_sub(QUIET_END) {
         planner.mend(at);
         planner.step(at);
-        at += planner.seconds(0.5, 3.0);
+        at += planner.seconds(BETWEEN.0, BETWEEN.1);
     }
     planner.mend(Duration::MAX);
     planner.steps
