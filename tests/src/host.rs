@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::metrics::Scrape;
 use crate::reaper::{self, Process, code};
 use crate::wait::poll_for;
-use crate::{FULL, required_path};
+use crate::{FULL, MINUTES, SEED, required_path};
 
 /// How long a host may take from its start to the first answer, on a machine that compiles beside it.
 const START: Duration = Duration::from_secs(60);
@@ -25,7 +25,8 @@ const STOP: Duration = Duration::from_secs(60);
 const TAIL_LINES: usize = 60;
 
 /// Variables of the test run; the host would take them for settings of its own.
-const OWN_VARIABLES: [&str; 4] = ["SANDMILL_BIN", "SANDMILL_GUESTS", "SANDMILL_KAFKA_LIBS", FULL];
+const OWN_VARIABLES: [&str; 6] =
+    ["SANDMILL_BIN", "SANDMILL_GUESTS", "SANDMILL_KAFKA_LIBS", FULL, SEED, MINUTES];
 
 /// A place of a host's own: its home, data and cache. Shared by the runs before and after a restart.
 pub struct Home(TempDir);
@@ -293,6 +294,17 @@ impl Host {
     pub fn terminate(mut self) -> Ended {
         self.process.signal(Signal::TERM);
         self.end(STOP)
+    }
+
+    /// Fails the test when it has ended by itself.
+    ///
+    /// # Panics
+    /// With its code and the end of its log.
+    #[track_caller]
+    pub fn assert_runs(&mut self) {
+        if let Some(status) = self.process.ended() {
+            panic!("the host ended by itself with code {}\n{}", code(status), self.tail());
+        }
     }
 
     /// Sends a signal and goes on.

@@ -43,17 +43,31 @@ impl<'a> Job<'a> {
     /// When the broker refuses a topic.
     #[must_use]
     pub fn new(kafka: &'a Kafka, handler: &Path, partitions: i32) -> Self {
+        Self::with_topics(kafka, handler, partitions, &[])
+    }
+
+    /// The same for a run that [`Ledger::judge`](crate::ledger::Ledger::judge) judges: outputs and dead letters
+    /// carry the time at which the broker appended them, not that of their input.
+    ///
+    /// # Panics
+    /// As [`Job::new`].
+    #[must_use]
+    pub fn judged(kafka: &'a Kafka, handler: &Path, partitions: i32) -> Self {
+        Self::with_topics(kafka, handler, partitions, &[("message.timestamp.type", "LogAppendTime")])
+    }
+
+    fn with_topics(kafka: &'a Kafka, handler: &Path, partitions: i32, arrivals: &[(&str, &str)]) -> Self {
         let name = unique("job");
-        let topic = |role: &str| {
+        let topic = |role: &str, configs: &[(&str, &str)]| {
             let topic = format!("{name}-{role}");
-            kafka.create_topic(&topic, partitions, &[]);
+            kafka.create_topic(&topic, partitions, configs);
             topic
         };
         Self {
             kafka,
-            input: topic("in"),
-            output: topic("out"),
-            dead: topic("dead"),
+            input: topic("in", &[]),
+            output: topic("out", arrivals),
+            dead: topic("dead", arrivals),
             group: format!("{name}-group"),
             name,
             home: Home::new(),
@@ -93,7 +107,7 @@ impl<'a> Job<'a> {
         self.set_in("config", key, &quoted(value))
     }
 
-    /// A property of the Kafka clients.
+    /// A property of the Kafka clients; the cluster's address unless it is set.
     #[must_use]
     pub fn kafka(mut self, property: &str, value: &str) -> Self {
         self.kafka_properties.insert(property.to_owned(), value.to_owned());
@@ -138,8 +152,17 @@ impl<'a> Job<'a> {
     /// The configuration file around `pipelines`: brokers, properties, a port that the system chooses.
     #[must_use]
     pub fn file_of(&self, pipelines: &str) -> String {
-        let mut text = format!("[kafka]\n\"bootstrap.servers\" = {}\n", quoted(&self.kafka.bootstrap()));
-        for (property, value) in &self.kafka_properties {
+        self.file_with(pipelines, &[])
+    }
+
+    /// The same with further client properties, which win.
+    fn file_with(&self, pipelines: &str, further: &[(&str, &str)]) -> String {
+        let mut properties = self.kafka_properties.clone();
+        properties.entry("bootstrap.servers".to_owned()).or_insert_with(|| self.kafka.bootstrap());
+        properties
+            .extend(further.iter().map(|(property, value)| ((*property).to_owned(), (*value).to_owned())));
+        let mut text = String::from("[kafka]\n");
+        for (property, value) in &properties {
             let _ = writeln!(text, "{} = {}", quoted(property), quoted(value));
         }
         text.push_str("[host]\n");
@@ -157,7 +180,13 @@ impl<'a> Job<'a> {
     /// Starts a host with this pipeline in a home of its own: a second member of the group.
     #[must_use]
     pub fn start_in(&self, home: &Home) -> Host {
-        let file = home.file("sandmill.toml", self.file_of(&self.pipeline()));
+        self.start_with(home, &[])
+    }
+
+    /// The same with client properties of its own.
+    #[must_use]
+    pub fn start_with(&self, home: &Home, properties: &[(&str, &str)]) -> Host {
+        let file = home.file("sandmill.toml", self.file_with(&self.pipeline(), properties));
         home.spawn(&[Path::new("run"), Path::new("--config"), &file])
     }
 

@@ -44,7 +44,7 @@ impl Record {
         self.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
     }
 
-    fn copy_of(message: &BorrowedMessage<'_>) -> Self {
+    pub(crate) fn copy_of(message: &BorrowedMessage<'_>) -> Self {
         let headers = message.headers().map_or_else(Vec::new, |headers| {
             headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
         });

@@ -30,6 +30,9 @@ cargo xtask TASK
   demo [ARGS…]            build the host and run `sandmill demo ARGS…` on the embedded broker
   test [--full] [FILTER]  everything CI runs; --full adds what takes longer; with FILTER only the tests
                           whose names contain it, without the checks around them
+  chaos [--minutes N] [--seed N]
+                          hosts and brokers die, sleep and come back at random for 20 minutes, unless said
+                          otherwise, under load; then the ledger judges. The seed is printed and repeats the faults
   bench [OPTIONS…]        build everything, peers included, and run the ladder of benchmarks with these options
                           (--help shows them): --quick takes minutes, all of it up to an hour
   profile [WORKLOAD]      flame graphs of host and handler under noop, parse (unless said otherwise) or
@@ -77,6 +80,17 @@ fn run() -> Result<ExitCode> {
                 }
             }
             return test::run(&paths, &options);
+        }
+        "chaos" => {
+            let (mut minutes, mut seed) = (20_u64, None::<u64>);
+            while let Some(argument) = arguments.next()? {
+                match argument {
+                    Long("minutes") => minutes = arguments.value()?.parse()?,
+                    Long("seed") => seed = Some(arguments.value()?.parse()?),
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            return test::run(&paths, &test::Options::chaos(minutes, seed));
         }
         "bench" => {
             let passed: Vec<OsString> = arguments.raw_args()?.collect();

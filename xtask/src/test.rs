@@ -17,6 +17,19 @@ pub struct Options {
     pub full: bool,
     /// Only tests whose names contain this, and none of the checks around them.
     pub filter: Option<String>,
+    /// Variables for the tests.
+    pub variables: Vec<(&'static str, String)>,
+    /// Show what tests print, also where they pass.
+    pub shown: bool,
+}
+
+impl Options {
+    /// The chaotic run alone, for so long; without a seed it draws one.
+    pub fn chaos(minutes: u64, seed: Option<u64>) -> Self {
+        let mut variables = vec![("SANDMILL_TESTS_MINUTES", minutes.to_string())];
+        variables.extend(seed.map(|seed| ("SANDMILL_TESTS_SEED", seed.to_string())));
+        Self { filter: Some("chaos::a_chaotic_run".to_owned()), variables, shown: true, ..Self::default() }
+    }
 }
 
 /// Runs all stages and prints the summary.
@@ -67,6 +80,10 @@ fn all(paths: &Paths, options: &Options, stages: &mut Stages) -> Result<()> {
         }
         if options.full {
             cargo.env("SANDMILL_TESTS_FULL", "1");
+        }
+        cargo.envs(options.variables.iter().map(|(name, value)| (name, value)));
+        if options.shown {
+            cargo.args(["--", "--nocapture"]);
         }
         counted(&mut cargo, &mut stages.counts)
     })?;

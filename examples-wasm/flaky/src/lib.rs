@@ -6,6 +6,7 @@
 //! | `retry:N:MS` | the same, and asks for MS milliseconds before each further attempt |
 //! | `reject` | fails with `reject` |
 //! | `trap` | panics |
+//! | `wait:MS` | waits MS milliseconds, then emits |
 //! | `spin` | computes without end |
 //! | `done` | succeeds and emits nothing |
 //! | anything else, such as `ok` | emits the record, unchanged |
@@ -15,6 +16,7 @@
 //! A failing record emits something first, which must never be published.
 
 use std::hint::spin_loop;
+use std::thread;
 use std::time::Duration;
 
 use sandmill_guest::{Failure, Outputs, Record, ResultExt};
@@ -32,6 +34,7 @@ fn flaky(record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
         Some(b"spin") => loop {
             spin_loop();
         },
+        Some([b'w', b'a', b'i', b't', b':', rest @ ..]) => wait(rest, record, out),
         Some([b'r', b'e', b't', b'r', b'y', b':', rest @ ..]) => retry(rest, record, out),
         _ => {
             out.forward(record);
@@ -42,6 +45,14 @@ fn flaky(record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
 
 fn first_word(value: &[u8]) -> Option<&[u8]> {
     value.split(|&byte| byte == b' ').next()
+}
+
+#[allow(clippy::disallowed_methods, reason = "to wait is what the value asks for")]
+fn wait(ms: &[u8], record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
+    let ms = std::str::from_utf8(ms).or_reject("wrong-order")?;
+    thread::sleep(Duration::from_millis(ms.parse().or_reject("wrong-order")?));
+    out.forward(record);
+    Ok(())
 }
 
 fn retry(order: &[u8], record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
@@ -67,7 +78,7 @@ fn retry(order: &[u8], record: Record<'_>, out: &mut Outputs) -> Result<(), Fail
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use sandmill_guest::testing::{self, Input};
     use sandmill_guest::{Failure, FailureKind};
@@ -92,9 +103,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_takes_its_time_and_comes_out() {
+        let started = Instant::now();
+        assert_eq!(testing::run(super::flaky, ["wait:5"]).texts(), ["wait:5"]);
+        assert!(started.elapsed() >= Duration::from_millis(5));
+    }
+
+    #[test]
     fn an_order_that_cannot_be_read_is_rejected() {
-        let answer = testing::run(super::flaky, ["retry:", "retry:x", "retry:1:x", "retry:300"]);
-        for index in 0..4 {
+        let answer = testing::run(super::flaky, ["retry:", "retry:x", "retry:1:x", "retry:300", "wait:x"]);
+        for index in 0..5 {
             assert_eq!(answer.failure(index).map(Failure::code), Some("wrong-order"));
         }
     }

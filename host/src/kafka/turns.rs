@@ -6,7 +6,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
 use sandmill_kafka_ffi::CommitEntry;
 
-use super::consumer::{Consumer, Event};
+use super::consumer::{Consumer, Event, OnOffsetLost};
 use super::context::Rebalance;
 use super::delivery::{Delivery, Tag};
 use super::publisher::DeadLetter;
@@ -17,7 +17,7 @@ use crate::machine::commit::Entry;
 use crate::machine::{Assigned, Effect, RefusedRecord};
 use crate::outcome::{Failure, Outcome};
 use crate::telemetry::snapshot;
-use crate::time::unix_us;
+use crate::time::{Time, unix_us};
 
 /// The client's own queue is served at least so often.
 const POLL: Duration = Duration::from_millis(50);
@@ -224,10 +224,36 @@ impl Consumer {
         if self.machine.is_stopping() || self.machine.active_epoch(&partition) != Some(epoch) {
             return;
         }
+        if self.assigning.is_some() || self.revoking.is_some() {
+            // The client takes what is said of its assignment now for the answer to the group: asked again.
+            if let OnOffsetLost::Resume(start) = self.settings.on_offset_lost {
+                self.lookups.reset(partition, start, epoch);
+            }
+            return;
+        }
         tracing::warn!(%partition, offset = assigned.start.0, "position reset: records in between are gone");
         let now = self.now();
         self.machine.assigned(&[assigned], now);
-        self.resume(&[partition]);
+        self.start_fetching(&partition, now);
+    }
+
+    /// Starts to fetch a partition that the client has stopped for good, as it does when a position is gone:
+    /// only a new assignment starts it.
+    fn start_fetching(&mut self, partition: &TopicPartition, now: Time) {
+        let cooperative = self.is_cooperative();
+        if cooperative {
+            self.unassign(std::slice::from_ref(partition));
+        }
+        // With the eager protocol an assignment is always the whole of it.
+        let names: Vec<_> =
+            if cooperative { vec![partition.clone()] } else { self.machine.assigned_names().collect() };
+        let list = self.at_positions(&names);
+        let result =
+            if cooperative { self.queue.incremental_assign(&list) } else { self.queue.assign(&list) };
+        if let Err(error) = result {
+            self.machine.fail(format!("the client refused to start {partition} again: {error}"), now);
+        }
+        self.resume(std::slice::from_ref(partition));
     }
 
     fn take_reports(&mut self) -> bool {
@@ -299,6 +325,16 @@ impl Consumer {
 
     /// Fetches again, from where the machine is: the client's own resume alone may sleep for a second.
     fn resume(&mut self, partitions: &[TopicPartition]) {
+        let list = self.at_positions(partitions);
+        if list.count() > 0
+            && let Err(error) = self.queue.resume_at(&list)
+        {
+            tracing::warn!(%error, "the client did not resume");
+        }
+    }
+
+    /// These partitions with the positions of the machine; without those that are not assigned.
+    fn at_positions(&self, partitions: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             if let Some(position) = self.machine.position_of(partition)
@@ -311,11 +347,7 @@ impl Consumer {
                 tracing::error!(%error, %partition, "the client does not take this position");
             }
         }
-        if list.count() > 0
-            && let Err(error) = self.queue.resume_at(&list)
-        {
-            tracing::warn!(%error, "the client did not resume");
-        }
+        list
     }
 
     fn commit(&mut self, entries: &[Entry]) {

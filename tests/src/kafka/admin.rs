@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Kafka, REQUEST, config};
@@ -28,7 +28,7 @@ impl Kafka {
     /// # Panics
     /// When the broker refuses it.
     pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-        let copies = i32::try_from(self.nodes.len()).expect("a cluster has few nodes");
+        let copies = i32::try_from(self.count).expect("a cluster has few nodes");
         let topic = configs
             .iter()
             .fold(NewTopic::new(name, partitions, TopicReplication::Fixed(copies)), |topic, (key, value)| {
@@ -75,22 +75,51 @@ impl Kafka {
         i32::try_from(led).ok()
     }
 
+    /// How many partitions a topic has, led or not.
+    fn count_of(&self, topic: &str) -> i32 {
+        let count = poll_for(&format!("the broker knew topic {topic}"), REQUEST, || {
+            let metadata = self.client.fetch_metadata(Some(topic), REQUEST).ok()?;
+            let count = metadata.topics().first()?.partitions().len();
+            i32::try_from(count).ok().filter(|count| *count > 0)
+        });
+        count.unwrap_or_else(|message| panic!("{message}"))
+    }
+
+    /// The node that leads a partition, counted from 0.
+    ///
+    /// # Panics
+    /// When the broker does not say within 20 s, as while nobody leads it.
+    #[must_use]
+    pub fn leader(&self, topic: &str, partition: i32) -> usize {
+        let leader = poll_for(&format!("{topic}/{partition} had a leader"), REQUEST, || {
+            let metadata = self.client.fetch_metadata(Some(topic), REQUEST).ok()?;
+            let partitions = metadata.topics().first()?.partitions();
+            let found = partitions.iter().find(|found| found.id() == partition)?;
+            // Nodes have ids from 1 on; -1: no leader.
+            usize::try_from(found.leader() - 1).ok()
+        });
+        leader.unwrap_or_else(|message| panic!("{message}"))
+    }
+
     /// First offset and end of each partition of a topic, as the broker says now.
     ///
     /// # Panics
     /// When the topic is not there.
     #[must_use]
     pub fn watermarks(&self, topic: &str) -> BTreeMap<i32, (i64, i64)> {
-        let count = self.partitions(topic).unwrap_or_else(|| panic!("the broker knows no topic {topic}"));
-        (0..count)
-            .map(|partition| {
-                let marks = self.client.fetch_watermarks(topic, partition, REQUEST);
-                (
-                    partition,
-                    marks.unwrap_or_else(|error| panic!("no watermarks of {topic}/{partition}: {error}")),
-                )
+        let count = self.count_of(topic);
+        let marks = |partition| {
+            let mut refused = String::new();
+            // A partition whose leader is gone gets another one: the answer comes later then.
+            let marks = poll_for("they were answered", REQUEST, || {
+                let answer = self.client.fetch_watermarks(topic, partition, REQUEST);
+                answer.map_err(|error| refused = error.to_string()).ok()
+            });
+            marks.unwrap_or_else(|message| {
+                panic!("no watermarks of {topic}/{partition}: {refused}: {message}")
             })
-            .collect()
+        };
+        (0..count).map(|partition| (partition, marks(partition))).collect()
     }
 
     /// How many offsets a topic holds over all partitions.
@@ -112,7 +141,7 @@ impl Kafka {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "a test may panic over metadata that is no text")]
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, Committed> {
-        let count = self.partitions(topic).unwrap_or_else(|| panic!("the broker knows no topic {topic}"));
+        let count = self.count_of(topic);
         let reader = self.reader_of_group(group);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, count - 1);
@@ -130,6 +159,33 @@ impl Kafka {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Commits for a group without members, as an operator does who moves it by hand.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, commit: &Committed) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(commit.offset)).expect("a valid offset");
+        let mut element = list.find_partition(topic, partition).expect("it was just added");
+        element.set_metadata(commit.metadata.as_str());
+        let committed = self.reader_of_group(group).commit(&list, CommitMode::Sync);
+        committed.unwrap_or_else(|error| panic!("group {group} cannot commit: {error}"));
+    }
+
+    /// Deletes the records of a partition below `offset`, as retention does.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    pub fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST));
+        let deleted = block_on(self.admin.delete_records(&list, &options)).expect("the broker answers");
+        for element in deleted.elements() {
+            element.error().unwrap_or_else(|error| panic!("cannot delete records of {topic}: {error}"));
+        }
     }
 
     /// A client that may ask for a group's commits; one a group, since tests ask often.
@@ -165,6 +221,14 @@ impl Kafka {
         let mut ids: Vec<String> = group.members().iter().map(|member| member.id().to_owned()).collect();
         ids.sort();
         (group.state().to_owned(), ids)
+    }
+
+    /// Lets groups use Kafka 4's protocol. The default of a cluster that was formatted by Kafka's own tool.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    pub fn enable_new_groups(&self) {
+        self.tool("org.apache.kafka.tools.FeatureCommand", &["upgrade", "--feature", "group.version=1"]);
     }
 
     /// Runs an admin tool of Apache Kafka (`kafka.admin.…`, `org.apache.kafka.tools.…`) and gives what

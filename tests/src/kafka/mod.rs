@@ -2,16 +2,23 @@
 //!
 //! A node is up in about two seconds: its folder is formatted by writing the one file that the broker
 //! asks for, and the JVM stops at its quick compiler. Every node acts as broker and controller.
+//!
+//! `node` has the processes and their settings, `admin` what tests ask, `commits` the log of all commits, and
+//! [`Proxy`] is a bad network between a host and its brokers.
 
 mod admin;
+mod commits;
 mod node;
 mod ports;
+mod proxy;
 
 pub use admin::Committed;
+pub use commits::Commit;
+pub use proxy::{Cut, Proxy, Request};
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -31,6 +38,10 @@ pub const STRANGER: (&str, &str) = ("stranger", "stranger-password");
 
 static SHARED: LazyLock<Kafka> = LazyLock::new(|| Kafka::start(1));
 
+/// Three nodes behind proxies, for one test of faults at a time.
+static FRAGILE: LazyLock<Mutex<Kafka>> =
+    LazyLock::new(|| Mutex::new(Kafka::start_with(3, &Options { proxied: true, ..Options::default() })));
+
 /// What a cluster is started with beyond the usual.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -38,11 +49,17 @@ pub struct Options {
     pub properties: Vec<(String, String)>,
     /// Adds a listener for [`STRANGER`] (SASL PLAIN) who may do nothing until an ACL lets him.
     pub authorizer: bool,
+    /// Puts a [`Proxy`] before each node, for clients that start from [`Kafka::bootstrap_proxied`].
+    pub proxied: bool,
 }
 
 /// A running cluster. Dropped: killed, and its folder removed.
 pub struct Kafka {
-    nodes: Vec<Node>,
+    nodes: Mutex<Vec<Node>>,
+    /// How many nodes it has, running or not.
+    count: usize,
+    bootstrap: String,
+    proxies: Vec<Proxy>,
     admin: AdminClient<DefaultClientContext>,
     client: BaseConsumer,
     group_readers: Mutex<HashMap<String, Arc<BaseConsumer>>>,
@@ -55,6 +72,15 @@ impl Kafka {
     #[must_use]
     pub fn shared() -> &'static Self {
         &SHARED
+    }
+
+    /// The one cluster of three nodes, behind proxies, on which tests break something: one after the other,
+    /// each finding everything whole.
+    pub fn fragile() -> MutexGuard<'static, Self> {
+        // A test that failed may have left it broken, which is mended here.
+        let kafka = FRAGILE.lock().unwrap_or_else(PoisonError::into_inner);
+        kafka.heal();
+        kafka
     }
 
     /// Starts a cluster of `nodes` (1 or 3) and waits until every node serves requests.
@@ -75,11 +101,15 @@ impl Kafka {
         let folder = crate::reaper::folder("kafka");
         let mut nodes = Node::plan(folder.path(), nodes, options);
         nodes.iter_mut().for_each(Node::start);
-        let bootstrap = bootstrap(&nodes);
+        let bootstrap = nodes.iter().map(Node::address).collect::<Vec<_>>().join(",");
         let client: BaseConsumer = config(&bootstrap).create().expect("a client needs no broker to be made");
         let admin = config(&bootstrap).create().expect("a client needs no broker to be made");
-        let mut kafka = Self {
-            nodes,
+        let proxies = nodes.iter().filter_map(Node::proxy).collect();
+        let kafka = Self {
+            count: nodes.len(),
+            nodes: Mutex::new(nodes),
+            bootstrap,
+            proxies,
             admin,
             client,
             group_readers: Mutex::default(),
@@ -93,7 +123,23 @@ impl Kafka {
     /// Addresses for clients.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        bootstrap(&self.nodes)
+        self.bootstrap.clone()
+    }
+
+    /// Addresses for clients whose connections go through the proxies, all of them.
+    ///
+    /// # Panics
+    /// When the cluster was started without proxies.
+    #[must_use]
+    pub fn bootstrap_proxied(&self) -> String {
+        assert!(!self.proxies.is_empty(), "a cluster without proxies has no such listener");
+        self.proxies.iter().map(Proxy::address).collect::<Vec<_>>().join(",")
+    }
+
+    /// The proxies before the nodes, in the order of these; none where none were asked for.
+    #[must_use]
+    pub fn proxies(&self) -> &[Proxy] {
+        &self.proxies
     }
 
     /// The process of a cluster's first node.
@@ -102,7 +148,7 @@ impl Kafka {
     /// When it does not run at the moment.
     #[must_use]
     pub fn process(&self) -> u32 {
-        self.nodes[0].process_id()
+        self.nodes()[0].process_id()
     }
 
     /// The folder with the data and the logs of all nodes.
@@ -118,7 +164,7 @@ impl Kafka {
     #[must_use]
     pub fn bootstrap_of_stranger(&self) -> String {
         assert!(self.authorizer, "a cluster without authorizer has no such listener");
-        self.nodes[0].secure_address()
+        self.nodes()[0].secure_address()
     }
 
     /// The settings of a client that logs in as [`STRANGER`], as librdkafka names them.
@@ -133,44 +179,63 @@ impl Kafka {
     }
 
     /// SIGKILL: the node is gone at once. Nodes count from 0.
-    pub fn kill(&mut self, node: usize) {
-        self.nodes[node].kill();
+    pub fn kill(&self, node: usize) {
+        self.nodes()[node].kill();
     }
 
     /// An orderly stop of a node.
-    pub fn stop(&mut self, node: usize) {
-        self.nodes[node].stop();
+    pub fn stop(&self, node: usize) {
+        self.nodes()[node].stop();
     }
 
     /// SIGSTOP: the node keeps its connections and answers nothing.
-    pub fn pause(&mut self, node: usize) {
-        self.nodes[node].pause();
+    pub fn pause(&self, node: usize) {
+        self.nodes()[node].pause();
     }
 
     /// SIGCONT after [`Kafka::pause`].
-    pub fn resume(&mut self, node: usize) {
-        self.nodes[node].resume();
+    pub fn resume(&self, node: usize) {
+        self.nodes()[node].resume();
     }
 
-    /// Starts a node again that was killed or stopped, and waits until the whole cluster answers.
+    /// Starts a node again that was killed or stopped, and waits until the whole cluster answers. All others
+    /// have to run.
     ///
     /// # Panics
     /// As [`Kafka::start`].
-    pub fn start_node(&mut self, node: usize) {
-        self.nodes[node].start();
+    pub fn start_node(&self, node: usize) {
+        self.nodes()[node].start();
         self.wait_ready();
     }
 
-    fn wait_ready(&mut self) {
-        let expected = self.nodes.len();
-        let Self { nodes, client, .. } = self;
+    /// Starts a node again without waiting for it.
+    pub fn launch(&self, node: usize) {
+        self.nodes()[node].start();
+    }
+
+    /// Starts what is not running, wakes what is paused, lets the proxies pass everything, and waits until the
+    /// whole cluster answers.
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    pub fn heal(&self) {
+        self.proxies.iter().for_each(Proxy::heal);
+        self.nodes().iter_mut().for_each(Node::heal);
+        self.wait_ready();
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_ready(&self) {
         let ready = poll_for("every broker is in the cluster's metadata", Duration::from_secs(60), || {
-            nodes.iter_mut().for_each(Node::assert_runs);
-            let metadata = client.fetch_metadata(None, Duration::from_secs(1)).ok()?;
-            (metadata.brokers().len() == expected).then_some(())
+            self.nodes().iter_mut().for_each(Node::assert_runs);
+            let metadata = self.client.fetch_metadata(None, Duration::from_secs(1)).ok()?;
+            (metadata.brokers().len() == self.count).then_some(())
         });
         if let Err(message) = ready {
-            let logs: Vec<String> = nodes.iter().map(Node::log_tail).collect();
+            let logs: Vec<String> = self.nodes().iter().map(Node::log_tail).collect();
             panic!("{message}\n{}", logs.join("\n"));
         }
     }
@@ -183,10 +248,8 @@ pub(crate) fn config(bootstrap: &str) -> ClientConfig {
         .set("bootstrap.servers", bootstrap)
         .set("fetch.queue.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "500")
+        // A broker that sleeps keeps what was sent to it that long.
+        .set("socket.timeout.ms", "10000")
         .set("log_level", "2");
     config
-}
-
-fn bootstrap(nodes: &[Node]) -> String {
-    nodes.iter().map(Node::address).collect::<Vec<_>>().join(",")
 }

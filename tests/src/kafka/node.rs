@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Options, STRANGER, ports};
+use super::{Options, Proxy, STRANGER, ports};
 use crate::reaper::{Process, code};
 use crate::required_path;
 
 /// Any 16 bytes in base64 name a cluster.
 const CLUSTER: &str = "c2FuZG1pbGwtdGVzdHMtAA";
+
+/// How each listener is spoken to; those that a node does not have are named in vain.
+const PROTOCOLS: &str = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_PLAINTEXT";
 
 /// How much of a log a failure shows.
 const LOG_TAIL: u64 = 3_000;
@@ -23,8 +26,11 @@ pub(super) struct Node {
     id: usize,
     port: u16,
     secure_port: u16,
+    /// Where it listens for its proxy, and where the proxy does.
+    proxied: Option<(u16, u16)>,
     folder: PathBuf,
     process: Option<Process>,
+    paused: bool,
 }
 
 impl Node {
@@ -37,8 +43,10 @@ impl Node {
                     id: index + 1,
                     port: ports::free(),
                     secure_port: ports::free(),
+                    proxied: options.proxied.then(|| (ports::free(), ports::free())),
                     folder: folder.join(format!("node{}", index + 1)),
                     process: None,
+                    paused: false,
                 };
                 node.format(&controllers, options);
                 node
@@ -65,12 +73,17 @@ impl Node {
         let mut listeners =
             format!("PLAINTEXT://{},CONTROLLER://127.0.0.1:{}", self.address(), controllers[self.id - 1]);
         let mut extra = String::new();
+        let mut advertised = format!("PLAINTEXT://{}", self.address());
+        if let Some((port, before)) = self.proxied {
+            listeners.push_str(&format!(",PROXIED://127.0.0.1:{port}"));
+            advertised.push_str(&format!(",PROXIED://127.0.0.1:{before}"));
+        }
         if options.authorizer {
             let (user, password) = STRANGER;
             listeners.push_str(&format!(",SECURE://{}", self.secure_address()));
+            advertised.push_str(&format!(",SECURE://{}", self.secure_address()));
             extra.push_str(&format!(
-                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_PLAINTEXT\n\
-                 listener.name.secure.sasl.enabled.mechanisms=PLAIN\n\
+                "listener.name.secure.sasl.enabled.mechanisms=PLAIN\n\
                  listener.name.secure.plain.sasl.jaas.config=\
                  org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\";\n\
                  authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
@@ -85,6 +98,8 @@ impl Node {
              node.id={id}\n\
              controller.quorum.voters={quorum}\n\
              listeners={listeners}\n\
+             advertised.listeners={advertised}\n\
+             listener.security.protocol.map={PROTOCOLS}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAINTEXT\n\
              log.dirs={data}\n\
@@ -100,6 +115,11 @@ impl Node {
              auto.create.topics.enable=false\n\
              group.initial.rebalance.delay.ms=0\n\
              group.min.session.timeout.ms=1000\n\
+             group.consumer.min.heartbeat.interval.ms=300\n\
+             group.consumer.heartbeat.interval.ms=300\n\
+             group.consumer.min.session.timeout.ms=3000\n\
+             group.consumer.session.timeout.ms=6000\n\
+             log.cleaner.backoff.ms=500\n\
              broker.session.timeout.ms=4000\n\
              broker.heartbeat.interval.ms=500\n\
              {extra}",
@@ -118,6 +138,11 @@ impl Node {
     /// Where clients log in, if there is an authorizer.
     pub(super) fn secure_address(&self) -> String {
         format!("127.0.0.1:{}", self.secure_port)
+    }
+
+    /// Starts the proxy before this node, if there is to be one.
+    pub(super) fn proxy(&self) -> Option<Proxy> {
+        self.proxied.map(|(port, before)| Proxy::start(before, port))
     }
 
     pub(super) fn start(&mut self) {
@@ -160,6 +185,7 @@ impl Node {
     }
 
     pub(super) fn kill(&mut self) {
+        self.paused = false;
         drop(self.process.take());
     }
 
@@ -173,10 +199,21 @@ impl Node {
 
     pub(super) fn pause(&mut self) {
         self.running().signal(Signal::STOP);
+        self.paused = true;
     }
 
     pub(super) fn resume(&mut self) {
         self.running().signal(Signal::CONT);
+        self.paused = false;
+    }
+
+    /// Wakes it if it is paused, and starts it if it does not run.
+    pub(super) fn heal(&mut self) {
+        match &self.process {
+            Some(_) if self.paused => self.resume(),
+            Some(_) => {}
+            None => self.start(),
+        }
     }
 
     fn running(&mut self) -> &mut Process {

@@ -50,7 +50,7 @@ fn ten_thousand_records_over_eight_partitions_pass_the_ledger() {
 
 #[test]
 fn a_killed_and_a_stopped_node_come_back_with_their_records() {
-    let mut kafka = Kafka::start(1);
+    let kafka = Kafka::start(1);
     kafka.create_topic("kept", 1, &[]);
     let producer = Producer::new(&kafka);
     producer.send("kept", &[Outgoing::keyed("a", "1")]);
@@ -66,12 +66,12 @@ fn a_killed_and_a_stopped_node_come_back_with_their_records() {
 
 #[test]
 fn three_nodes_keep_serving_without_one() {
-    let mut kafka = Kafka::start(3);
-    kafka.create_topic("copied", 3, &[]);
+    let kafka = Kafka::fragile();
+    let topic = kafka.new_topic("copied", 3);
     let producer = Producer::new(&kafka);
-    producer.send("copied", &over_keys(100, 10, |_| b"value".to_vec()));
+    producer.send(&topic, &over_keys(100, 10, |_| b"value".to_vec()));
     kafka.kill(2);
-    producer.send("copied", &over_keys(100, 10, |_| b"value".to_vec()));
+    producer.send(&topic, &over_keys(100, 10, |_| b"value".to_vec()));
     kafka.start_node(2);
-    assert_eq!(kafka.read_all("copied").len(), 200);
+    assert_eq!(kafka.read_all(&topic).len(), 200);
 }

@@ -5,12 +5,15 @@
 mod backpressure;
 mod bad_input;
 mod bench;
+mod broker_faults;
+mod chaos;
 mod circuit;
 mod crash;
 mod demo;
 mod failures;
 mod fan_out;
 mod harness;
+mod lost_positions;
 mod main_job;
 mod memory;
 mod metrics;

@@ -2,9 +2,14 @@
 //!
 //! Each record carries its number in a header, which outputs inherit and dead letters keep, so its value is
 //! free to say what the handler shall do with it. The ledger answers with numbers, so that a failing test
-//! says how much went wrong and where.
+//! says how much went wrong and where. [`Ledger::compare`] looks at what arrived, [`Ledger::judge`] also at every
+//! commit, for runs in which something is broken on purpose.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod audit;
+
+pub use audit::{Faults, Verdict, now};
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::producer::{Outgoing, Place, Producer};
@@ -122,33 +127,6 @@ impl Ledger {
         }
     }
 
-    /// Inputs below a committed offset that had not arrived when the commit was read: each one a broken
-    /// promise. Read the commits first and the arrivals afterwards.
-    #[must_use]
-    pub fn past_unfinished<'a>(
-        &self,
-        committed: &BTreeMap<i32, i64>,
-        arrived: impl IntoIterator<Item = &'a Record>,
-    ) -> Vec<(usize, Place)> {
-        let done: BTreeSet<usize> = arrived
-            .into_iter()
-            .filter_map(|record| self.input_of(record))
-            .map(|(number, _)| number)
-            .collect();
-        self.inputs
-            .iter()
-            .enumerate()
-            .filter(|(number, input)| below(committed, input.place) && !done.contains(number))
-            .map(|(number, input)| (number, input.place))
-            .collect()
-    }
-
-    /// Number and place of the input to which an output or dead letter belongs.
-    #[must_use]
-    pub fn place_of(&self, record: &Record) -> Option<(usize, Place)> {
-        self.input_of(record).map(|(number, input)| (number, input.place))
-    }
-
     fn input_of(&self, record: &Record) -> Option<(usize, &Input)> {
         let number = number_of(record)?;
         Some((number, self.inputs.get(number)?))
@@ -159,12 +137,6 @@ impl Ledger {
 #[must_use]
 pub fn over_keys(count: usize, keys: usize, value: impl Fn(usize) -> Vec<u8>) -> Vec<Outgoing> {
     (0..count).map(|at| Outgoing::keyed(format!("key-{}", at % keys), value(at))).collect()
-}
-
-/// Whether the place lies below what was committed for its partition.
-#[must_use]
-pub fn below(committed: &BTreeMap<i32, i64>, place: Place) -> bool {
-    committed.get(&place.partition).is_some_and(|offset| place.offset < *offset)
 }
 
 /// The number that a record carries: its place in the order of production.
@@ -273,12 +245,5 @@ mod tests {
         let mut arrived = arrivals(&[0, 9]);
         arrived[0].key = None;
         assert_eq!(ledger(1).compare(&[&arrived], Order::Unordered).strange.len(), 2);
-    }
-
-    #[test]
-    fn a_commit_past_a_record_that_has_not_arrived_is_found() {
-        let committed = BTreeMap::from([(0, 3)]);
-        assert_eq!(numbers(&ledger(6).past_unfinished(&committed, &arrivals(&[0, 2, 5]))), [1]);
-        assert!(ledger(6).past_unfinished(&committed, &arrivals(&[0, 1, 2])).is_empty());
     }
 }

@@ -1,0 +1,201 @@
+//! Several hosts of one group: started, stopped, killed and paused, each fault noted for the ledger.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::host::{Home, Host};
+use crate::job::Job;
+use crate::ledger::{Faults, now};
+
+/// After it was woken, a host may publish what it held until it learns that its partitions are gone, and whoever
+/// has them now runs the same: at most so many milliseconds.
+const WAKING: i64 = 3_000;
+
+/// How long an orderly stop may take: the drain, the last commit, leaving, each with its bound.
+const STOP: Duration = Duration::from_secs(60);
+
+/// A place for one host, which keeps its home from run to run.
+struct Member {
+    home: Home,
+    host: Option<Host>,
+    paused_since: Option<i64>,
+}
+
+/// Hosts of one group. Members count from 0.
+pub struct Fleet<'a> {
+    job: &'a Job<'a>,
+    members: Vec<Member>,
+    /// Told to stop, and not ended yet.
+    leaving: Vec<Host>,
+    /// What was done so far.
+    pub faults: Faults,
+}
+
+impl<'a> Fleet<'a> {
+    /// Room for `count` hosts, none of which runs.
+    #[must_use]
+    pub fn new(job: &'a Job<'a>, count: usize) -> Self {
+        let member = |_| Member { home: Home::new(), host: None, paused_since: None };
+        Self {
+            job,
+            members: (0..count).map(member).collect(),
+            leaving: Vec::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// How many hosts there is room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Starts a host.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn start(&mut self, member: usize) {
+        self.start_with(member, &[]);
+    }
+
+    /// Starts a host with client properties of its own.
+    ///
+    /// # Panics
+    /// As [`Fleet::start`].
+    pub fn start_with(&mut self, member: usize, properties: &[(&str, &str)]) {
+        let Member { home, host, .. } = &mut self.members[member];
+        assert!(host.is_none(), "host {member} runs already");
+        *host = Some(self.job.start_with(home, properties));
+    }
+
+    /// A host that runs.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn host(&mut self, member: usize) -> &mut Host {
+        self.members[member].host.as_mut().unwrap_or_else(|| panic!("host {member} does not run"))
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self, member: usize) {
+        let from = now();
+        self.take(member).kill();
+        self.faults.killed(&format!("the kill of host {member}"), from);
+    }
+
+    /// SIGSTOP: it keeps its connections and does nothing.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pause(&mut self, member: usize) {
+        self.members[member].paused_since = Some(now());
+        self.host(member).signal(Signal::STOP);
+    }
+
+    /// SIGCONT after [`Fleet::pause`].
+    ///
+    /// # Panics
+    /// When it is not paused.
+    pub fn resume(&mut self, member: usize) {
+        let since = self.members[member].paused_since.take();
+        let since = since.unwrap_or_else(|| panic!("host {member} is not paused"));
+        self.host(member).signal(Signal::CONT);
+        self.faults.span(&format!("the pause of host {member}"), since, now() + WAKING);
+    }
+
+    /// SIGTERM, and waits for an orderly end.
+    ///
+    /// # Panics
+    /// When it does not end, or not with code 0.
+    #[track_caller]
+    pub fn stop(&mut self, member: usize) {
+        let ended = self.take(member).terminate();
+        assert_eq!(ended.code, 0, "host {member}: {}", ended.stderr);
+    }
+
+    /// SIGTERM, without waiting for the end: [`Fleet::stop_all`] does.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn leave(&mut self, member: usize) {
+        let mut host = self.take(member);
+        host.signal(Signal::TERM);
+        self.leaving.push(host);
+    }
+
+    /// Fails the test when a host has ended by itself.
+    ///
+    /// # Panics
+    /// With the end of its log.
+    #[track_caller]
+    pub fn assert_run(&mut self) {
+        self.members.iter_mut().filter_map(|member| member.host.as_mut()).for_each(Host::assert_runs);
+    }
+
+    /// SIGTERM to all that run, then waits until all have ended in order.
+    ///
+    /// # Panics
+    /// When one does not end, or not with code 0.
+    #[track_caller]
+    pub fn stop_all(&mut self) {
+        let mut hosts: Vec<Host> = self.members.iter_mut().filter_map(|member| member.host.take()).collect();
+        hosts.iter_mut().for_each(|host| host.signal(Signal::TERM));
+        hosts.append(&mut self.leaving);
+        for host in hosts {
+            let ended = host.end(STOP);
+            // A host that was still looking for its topics takes no signal yet: it has nothing to give back.
+            let early = ended.code == -Signal::TERM.as_raw() && !ended.stderr.contains("starting pipeline");
+            assert!(ended.code == 0 || early, "code {}: {}", ended.code, ended.stderr);
+        }
+    }
+
+    /// Members that run, paused or not.
+    #[must_use]
+    pub fn running(&self) -> Vec<usize> {
+        self.list(|member| member.host.is_some())
+    }
+
+    /// Members that run and are not paused.
+    #[must_use]
+    pub fn awake(&self) -> Vec<usize> {
+        self.list(|member| member.host.is_some() && member.paused_since.is_none())
+    }
+
+    /// Members that are paused.
+    #[must_use]
+    pub fn paused(&self) -> Vec<usize> {
+        self.list(|member| member.paused_since.is_some())
+    }
+
+    /// The partitions of the input of which a host shows series.
+    pub fn partitions(&mut self, member: usize) -> BTreeSet<String> {
+        let input = self.job.input.clone();
+        partitions(self.host(member), &input)
+    }
+
+    fn list(&self, holds: impl Fn(&Member) -> bool) -> Vec<usize> {
+        let members = self.members.iter().enumerate();
+        members.filter(|(_, member)| holds(member)).map(|(number, _)| number).collect()
+    }
+
+    fn take(&mut self, member: usize) -> Host {
+        let host = self.members[member].host.take();
+        self.members[member].paused_since = None;
+        host.unwrap_or_else(|| panic!("host {member} does not run"))
+    }
+}
+
+/// The partitions of a topic of which a host shows series.
+pub fn partitions(host: &mut Host, topic: &str) -> BTreeSet<String> {
+    let Some((200, _)) = host.get("/metrics") else { return BTreeSet::new() };
+    host.metrics()
+        .matching("consumer_parallel_lag", &[("topic", topic)])
+        .filter_map(|series| series.labels.get("partition").cloned())
+        .collect()
+}
