@@ -149,8 +149,8 @@ impl<'a> Fleet<'a> {
         hosts.append(&mut self.leaving);
         for host in hosts {
             let ended = host.end(STOP);
-            // A host that was still looking for its topics takes no signal yet: it has nothing to give back.
-            let early = ended.code == -Signal::TERM.as_raw() && !ended.stderr.contains("starting pipeline");
+            // A process that was only just started listens to no signal yet.
+            let early = ended.code == -Signal::TERM.as_raw() && ended.stderr.is_empty();
             assert!(ended.code == 0 || early, "code {}: {}", ended.code, ended.stderr);
         }
     }

@@ -1,6 +1,7 @@
 //! `sandmill run`: the main job.
 
-use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
@@ -77,6 +78,7 @@ impl Started {
     /// Starts everything, in the order in which it is cheapest to find out that it cannot be. `handler` takes
     /// the place of every pipeline's file.
     pub(super) fn start(config: &Config, handler: Option<&HandlerSource>) -> Result<Started, Failure> {
+        let stop = Stop::listen()?;
         let registry = Arc::new(Registry::default());
         let server = match &config.http {
             Some(http) => {
@@ -101,6 +103,7 @@ impl Started {
         tracing::info!("memory: {}", MemoryBound::of(config));
         let workers = config.host.workers.map_or_else(cores, usize::from);
         let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
+        stop.tell(&host);
         for ((pipeline, source), handler) in config.pipelines.iter().zip(&sources).zip(handlers) {
             tracing::info!(
                 pipeline = pipeline.name,
@@ -114,7 +117,6 @@ impl Started {
             );
             host.add(pipeline, &config.host, source, handler).map_err(Failure::start)?;
         }
-        forward_signals(host.events()).map_err(|error| Failure::start(StartError::Thread(error)))?;
         Ok(Started { host, server, registry })
     }
 
@@ -156,6 +158,34 @@ impl Started {
     /// Asks all pipelines to stop.
     pub(super) fn stop(&self) {
         self.host.stop();
+    }
+}
+
+/// Signals, from before the first thing is started.
+struct Stop(Arc<OnceLock<Sender<HostEvent>>>);
+
+impl Stop {
+    /// Until there is a host, a signal ends the process with code 0: nothing is there that could be given back,
+    /// and what a start waits for (a broker that does not answer) is not waited for any longer.
+    fn listen() -> Result<Stop, Failure> {
+        let host = Arc::new(OnceLock::<Sender<HostEvent>>::new());
+        let told = host.clone();
+        forward_signals(move || match told.get() {
+            Some(events) => events.send(HostEvent::Signal).is_ok(),
+            None => {
+                tracing::info!("stopped before anything was consumed");
+                #[expect(clippy::disallowed_methods, reason = "the main thread may wait in a client's call")]
+                std::process::exit(0)
+            }
+        })
+        .map_err(|error| Failure::start(StartError::Thread(error)))?;
+        Ok(Stop(host))
+    }
+
+    /// From now on signals go to the host.
+    fn tell(&self, host: &Host) {
+        // A second host in one process would be an error of ours; the first has the signals then.
+        let _ = self.0.set(host.events());
     }
 }
 

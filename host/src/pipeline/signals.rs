@@ -1,16 +1,13 @@
-//! SIGTERM and SIGINT, as events. The first asks for an orderly stop, the second skips the drain.
-
-use std::sync::mpsc::Sender;
+//! SIGTERM and SIGINT, handed to whoever can act on them. The first asks for an orderly stop, the second skips the
+//! drain.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::HostEvent;
-
-/// Starts a thread that turns signals into [`HostEvent::Signal`], for the life of the process.
+/// Starts a thread that calls `on_signal` for each signal, for the life of the process or until it returns false.
 ///
 /// # Errors
 /// If the system gives no thread or does not let us listen.
-pub fn forward_signals(events: Sender<HostEvent>) -> std::io::Result<()> {
+pub fn forward_signals(mut on_signal: impl FnMut() -> bool + Send + 'static) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _inside = runtime.enter();
@@ -24,7 +21,7 @@ pub fn forward_signals(events: Sender<HostEvent>) -> std::io::Result<()> {
                     Some(()) = terminate.recv() => {}
                     else => return,
                 }
-                if events.send(HostEvent::Signal).is_err() {
+                if !on_signal() {
                     return;
                 }
             }

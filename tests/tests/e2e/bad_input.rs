@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandmill_tests::guests::{core_guest, guest};
-use sandmill_tests::host::{Ended, Home};
+use sandmill_tests::host::{Ended, Home, Host};
 use sandmill_tests::job::{Job, quoted};
 use sandmill_tests::kafka::{Kafka, Options};
 use sandmill_tests::ledger::over_keys;
@@ -249,28 +249,33 @@ fn a_dead_letter_topic_that_is_not_there() {
     assert_said(&run_file(&job, &job.file_of(&job.pipeline())), REFUSED, &[&job.dead, "dead"]);
 }
 
-#[test]
-fn a_broker_that_does_not_answer() {
-    // A port on which nobody listens, held so that nobody will.
+/// A host whose broker is a port at which nobody answers, held so that nobody will; and that port.
+fn host_without_broker(home: &Home, listen: &str) -> (Host, TcpListener) {
     let silent = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = silent.local_addr().expect("it is bound").to_string();
-    let home = Home::new();
     let handler = guest("echo");
-    let ended = home
-        .spawn(&[
-            Path::new("run"),
-            &handler,
-            Path::new("--brokers"),
-            Path::new(&address),
-            Path::new("--input"),
-            Path::new("in"),
-            Path::new("--output"),
-            Path::new("out"),
-            Path::new("--listen"),
-            Path::new("off"),
-        ])
-        .end(Duration::from_secs(60));
-    assert_said(&ended, REFUSED, &[&address]);
+    let handler = handler.to_str().expect("a path of text");
+    let arguments =
+        ["run", handler, "--brokers", &address, "--input", "in", "--output", "out", "--listen", listen];
+    (home.spawn(&arguments), silent)
+}
+
+#[test]
+fn a_broker_that_does_not_answer() {
+    let home = Home::new();
+    let (host, silent) = host_without_broker(&home, "off");
+    let address = silent.local_addr().expect("it is bound").to_string();
+    assert_said(&host.end(Duration::from_secs(60)), REFUSED, &[&address]);
+}
+
+#[test]
+fn a_host_that_still_looks_for_its_broker_stops_at_once_and_in_order() {
+    let home = Home::new();
+    let (mut host, _silent) = host_without_broker(&home, "127.0.0.1:0");
+    host.wait_for_log("listening on", Duration::from_secs(60));
+    let ended = host.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopped before anything was consumed"), "{}", ended.stderr);
 }
 
 #[test]

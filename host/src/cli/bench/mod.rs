@@ -251,18 +251,13 @@ fn levels() -> impl clap::builder::TypedValueParser<Value = Level> {
 
 /// A flag that SIGTERM and SIGINT set.
 fn on_signal() -> Result<Arc<AtomicBool>, Failure> {
-    let (sender, signals) = std::sync::mpsc::channel();
-    forward_signals(sender).map_err(Failure::start)?;
     let interrupt = Arc::new(AtomicBool::new(false));
     let set = interrupt.clone();
-    std::thread::Builder::new()
-        .name("interrupt".to_owned())
-        .spawn(move || {
-            while signals.recv().is_ok() {
-                set.store(true, Relaxed);
-            }
-        })
-        .map_err(Failure::start)?;
+    forward_signals(move || {
+        set.store(true, Relaxed);
+        true
+    })
+    .map_err(Failure::start)?;
     Ok(interrupt)
 }
 
