@@ -99,22 +99,7 @@ impl Consumer {
         let now = self.now();
         let place = topic.map(|topic| TopicPartition { topic: topic.into(), partition });
         match (code, place) {
-            (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some(place)) => {
-                match self.settings.on_offset_lost {
-                    OnOffsetLost::Halt => self.machine.fail(
-                        format!(
-                            "the position in {place} does not exist any more: {text}; records may be gone; \
-                         set `on_offset_lost` to \"earliest\" or \"latest\" to go on"
-                        ),
-                        now,
-                    ),
-                    OnOffsetLost::Resume(start) => {
-                        if let Some(epoch) = self.machine.active_epoch(&place) {
-                            self.lookups.reset(place, start, epoch);
-                        }
-                    }
-                }
-            }
+            (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some(place)) => self.position_lost(&place, text),
             (Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed, place) => {
                 let place = place.map(|place| place.to_string()).unwrap_or_default();
                 self.machine.fail(format!("no permission to read {place}: {text}"), now);
@@ -125,6 +110,25 @@ impl Consumer {
                 self.trouble = Some(format!("cannot fetch {shown}: {text}"));
                 if let Some(place) = place {
                     self.seek_to_position(&place);
+                }
+            }
+        }
+    }
+
+    /// The log does not have this position any more, or has other records there: what the configuration says.
+    pub(super) fn position_lost(&mut self, place: &TopicPartition, why: &str) {
+        let now = self.now();
+        match self.settings.on_offset_lost {
+            OnOffsetLost::Halt => self.machine.fail(
+                format!(
+                    "the position in {place} does not exist any more: {why}; records may be gone; \
+                     set `on_offset_lost` to \"earliest\" or \"latest\" to go on"
+                ),
+                now,
+            ),
+            OnOffsetLost::Resume(start) => {
+                if let Some(epoch) = self.machine.active_epoch(place) {
+                    self.lookups.reset(place.clone(), start, epoch);
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use sandmill_kafka_ffi::{self as ffi, Isolation, RDKafkaErrorCode as Code};
+use sandmill_kafka_ffi::{self as ffi, Isolation, RDKafkaErrorCode as Code, TopicDescription};
 
 use super::consumer::Event;
 use super::context::Context;
@@ -19,6 +19,7 @@ use crate::batch::TopicPartition;
 use crate::ids::{Epoch, Offset};
 use crate::inbox::Inbox;
 use crate::machine::Assigned;
+use crate::progress;
 
 /// Where a group starts that has committed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct End {
     pub high: Option<i64>,
     /// The last stable offset: the start of the first open transaction, or the high watermark.
     pub stable: Option<i64>,
+    /// Of the topic's id, 0 if unknown: another one means that the topic was deleted and created again.
+    pub topic_tag: u32,
 }
 
 /// The asking side; the thread ends when it is dropped.
@@ -159,17 +162,7 @@ impl Answerer {
                 self.positions(partitions).map(|assigned| Event::Positions { serial, assigned })
             }
             Question::Reset { partition, start, epoch } => {
-                self.bounds(&[partition], *start).map(|found| Event::Reset {
-                    epoch: *epoch,
-                    assigned: Assigned {
-                        partition: partition.clone(),
-                        start: Offset(found[0]),
-                        metadata: None,
-                        commit_start: true,
-                        topic_tag: 0,
-                        log_end: None,
-                    },
-                })
+                self.reset(partition, *start).map(|assigned| Event::Reset { epoch: *epoch, assigned })
             }
             Question::Ends(partitions) => {
                 self.ends(partitions);
@@ -190,19 +183,7 @@ impl Answerer {
 
     fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Assigned>, ffi::Error> {
         let client = self.consumer.client();
-        let topics: HashSet<&str> = partitions.iter().map(|p| &*p.topic).collect();
-        let topics: Vec<&str> = topics.into_iter().collect();
-        let described = match ffi::describe_topics(client, &topics, TIMEOUT) {
-            Ok(described) => described,
-            // Brokers that cannot describe topics leave the id unknown, and new partitions look like first ones.
-            Err(ffi::Error::Refused {
-                code: Code::UnsupportedFeature | Code::UnsupportedVersion, ..
-            }) => Vec::new(),
-            // Anything else passes; without it a new partition could be taken for a group's first.
-            Err(error) => return Err(error),
-        };
-        let described: HashMap<&str, _> =
-            topics.iter().zip(described).filter_map(|(topic, result)| Some((*topic, result.ok()?))).collect();
+        let described = self.describe(partitions)?;
         // All partitions of the topics: one that has no commit beside others that have is new.
         let mut asked: Vec<(&str, i32)> = partitions.iter().map(|p| (&*p.topic, p.partition)).collect();
         for (topic, description) in &described {
@@ -221,7 +202,7 @@ impl Answerer {
         let ends = self.bounds(&partitions.iter().collect::<Vec<_>>(), Start::Latest)?;
         let mut assigned = Vec::with_capacity(partitions.len());
         for ((partition, commit), end) in partitions.iter().zip(&committed).zip(ends) {
-            let topic_tag = described.get(&*partition.topic).and_then(|d| d.id).map_or(0, tag);
+            let topic_tag = described.get(&*partition.topic).map_or(0, tag);
             let (start, commit_start) = match commit.offset {
                 Some(offset) => (offset, false),
                 None => {
@@ -240,6 +221,42 @@ impl Answerer {
             });
         }
         Ok(assigned)
+    }
+
+    /// Where a partition goes on whose position is gone.
+    fn reset(&self, partition: &TopicPartition, start: Start) -> Result<Assigned, ffi::Error> {
+        let described = self.describe(std::slice::from_ref(partition))?;
+        Ok(Assigned {
+            partition: partition.clone(),
+            start: Offset(self.bounds(&[partition], start)?[0]),
+            metadata: None,
+            commit_start: true,
+            topic_tag: described.get(&*partition.topic).map_or(0, tag),
+            log_end: None,
+        })
+    }
+
+    /// The topics of these partitions, as far as the broker tells.
+    fn describe<'p>(
+        &self,
+        partitions: &'p [TopicPartition],
+    ) -> Result<HashMap<&'p str, TopicDescription>, ffi::Error> {
+        let topics: HashSet<&str> = partitions.iter().map(|p| &*p.topic).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
+        let described = match ffi::describe_topics(self.consumer.client(), &topics, TIMEOUT) {
+            Ok(described) => described,
+            // Brokers that cannot describe topics leave the id unknown, and new partitions look like first ones.
+            Err(ffi::Error::Refused {
+                code: Code::UnsupportedFeature | Code::UnsupportedVersion, ..
+            }) => Vec::new(),
+            // Anything else passes; without it a new partition could be taken for a group's first.
+            Err(error) => return Err(error),
+        };
+        Ok(topics
+            .into_iter()
+            .zip(described)
+            .filter_map(|(topic, result)| Some((topic, result.ok()?)))
+            .collect())
     }
 
     /// The first or the last offset of each partition.
@@ -262,19 +279,21 @@ impl Answerer {
         else {
             return;
         };
+        let described = self.describe(partitions).unwrap_or_default();
         let ends = partitions.iter().zip(high.into_iter().zip(stable));
         self.inbox.push(Event::Ends(
             ends.map(|(partition, (high, stable))| End {
                 partition: partition.clone(),
                 high: high.ok(),
                 stable: stable.ok(),
+                topic_tag: described.get(&*partition.topic).map_or(0, tag),
             })
             .collect(),
         ));
     }
 }
 
-/// 32 bits of a topic's id for the commit metadata, never 0, which stands for unknown.
-fn tag(id: u128) -> u32 {
-    crc32c::crc32c(&id.to_be_bytes()).max(1)
+/// What the commit metadata says of a topic: see [`progress::topic_tag`].
+fn tag(topic: &TopicDescription) -> u32 {
+    topic.id.map_or(0, |id| progress::topic_tag(id.to_be_bytes()))
 }

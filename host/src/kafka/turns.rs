@@ -9,6 +9,7 @@ use sandmill_kafka_ffi::CommitEntry;
 use super::consumer::{Consumer, Event, OnOffsetLost};
 use super::context::Rebalance;
 use super::delivery::{Delivery, Tag};
+use super::lookup::End;
 use super::publisher::DeadLetter;
 use super::replies;
 use crate::batch::TopicPartition;
@@ -204,6 +205,7 @@ impl Consumer {
                 Event::Ends(ends) => {
                     // The broker answers.
                     self.trouble = None;
+                    self.notice_new_topics(&ends);
                     self.ends = ends;
                 }
                 Event::Stop => {
@@ -216,6 +218,21 @@ impl Consumer {
         }
         self.events = events;
         busy
+    }
+
+    /// A topic that was deleted and created again has other records at the same offsets: the client would go on
+    /// among them, past those before. Believed when told twice, as one broker may know of it later than another.
+    fn notice_new_topics(&mut self, ends: &[End]) {
+        for end in ends {
+            let twice = self
+                .ends
+                .iter()
+                .any(|last| last.partition == end.partition && last.topic_tag == end.topic_tag);
+            let known = self.machine.topic_tag(&end.partition);
+            if twice && end.topic_tag != 0 && known.is_some_and(|known| known != end.topic_tag) {
+                self.position_lost(&end.partition, "its topic was deleted and created again");
+            }
+        }
     }
 
     /// Goes on with a partition whose position was gone, if it is still the assignment that asked.

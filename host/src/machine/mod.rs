@@ -439,6 +439,13 @@ impl Machine {
         self.partitions.iter().find(|(_, p)| active(p)).map(|(_, partition)| partition.epoch)
     }
 
+    /// Names the topic that an active partition was assigned of; `None`: it is not active, or the id is unknown.
+    pub fn topic_tag(&self, name: &TopicPartition) -> Option<u32> {
+        let slot = self.slot_of(name)?;
+        let partition = self.partitions.get(slot.0 as usize).filter(|p| p.phase == Phase::Active)?;
+        Some(partition.progress.topic_tag()).filter(|tag| *tag != 0)
+    }
+
     /// Assigned partitions that records shall be fetched for.
     pub fn fetching(&self) -> impl Iterator<Item = TopicPartition> {
         let fetching = self.partitions.iter().filter(|(_, p)| p.phase == Phase::Active && !p.paused);

@@ -86,6 +86,12 @@ impl Progress {
         Self { position: start, window: Window::new(start), restored, topic_tag }
     }
 
+    /// The [tag](topic_tag) of the topic whose offsets these are; 0: unknown.
+    #[must_use]
+    pub fn topic_tag(&self) -> u32 {
+        self.topic_tag
+    }
+
     /// True if the commit metadata has room for whatever can come of admitting this record next.
     ///
     /// If it is false, keep the record and ask again after completions. It is true for a record that would not
