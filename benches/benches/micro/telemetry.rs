@@ -93,6 +93,7 @@ fn partition_snapshot(partition: i32, latency: &Histogram) -> PartitionSnapshot 
         gaps: 12,
         metadata_size: 340,
         metadata_truncated: 0,
+        metadata_full: false,
         paused: false,
         ending: false,
         blocked_by: None,

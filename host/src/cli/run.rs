@@ -9,10 +9,10 @@ use clap::Args;
 use super::logging::{self, LogFormat};
 use super::settings::Settings;
 use super::{Failure, print};
-use crate::config::Config;
+use crate::config::{Config, Pipeline};
 use crate::http::Server;
 use crate::kafka::EmbeddedBroker;
-use crate::kafka::preflight::{self, Needs};
+use crate::kafka::preflight::{self, Found, Needs};
 use crate::pipeline::{
     Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals,
 };
@@ -33,6 +33,10 @@ pub(super) struct Run {
 const WASMTIME: &str = env!("SANDMILL_WASMTIME");
 /// Partitions of the topics that an embedded broker gets.
 const EMBEDDED_PARTITIONS: i32 = 8;
+/// Bytes of outputs that the client sends together at most.
+const BATCH_SIZE: &str = "batch.size";
+/// The client's default for it.
+const LARGEST_BATCH: u64 = 1_000_000;
 
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
@@ -99,12 +103,13 @@ impl Started {
         for (pipeline, source) in config.pipelines.iter().zip(&sources) {
             handlers.push(loader.load(source, pipeline).map_err(Failure::start)?);
         }
-        preflight(config).map_err(Failure::start)?;
+        let found = preflight(config).map_err(Failure::start)?;
         tracing::info!("memory: {}", MemoryBound::of(config));
         let workers = config.host.workers.map_or_else(cores, usize::from);
         let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
         stop.tell(&host);
-        for ((pipeline, source), handler) in config.pipelines.iter().zip(&sources).zip(handlers) {
+        let pipelines = config.pipelines.iter().zip(found).map(|(pipeline, found)| within(pipeline, found));
+        for ((pipeline, source), handler) in pipelines.zip(&sources).zip(handlers) {
             tracing::info!(
                 pipeline = pipeline.name,
                 group = pipeline.group,
@@ -115,7 +120,7 @@ impl Started {
                 workers,
                 "starting"
             );
-            host.add(pipeline, &config.host, source, handler).map_err(Failure::start)?;
+            host.add(&pipeline, &config.host, source, handler).map_err(Failure::start)?;
         }
         Ok(Started { host, server, registry })
     }
@@ -189,9 +194,9 @@ impl Stop {
     }
 }
 
-/// Asks the broker for everything that the pipelines need.
-pub(super) fn preflight(config: &Config) -> Result<(), StartError> {
-    for pipeline in &config.pipelines {
+/// Asks the broker for everything that the pipelines need, and what it found for each.
+pub(super) fn preflight(config: &Config) -> Result<Vec<Found>, StartError> {
+    let found = config.pipelines.iter().map(|pipeline| {
         let properties =
             pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let needs = Needs {
@@ -202,9 +207,20 @@ pub(super) fn preflight(config: &Config) -> Result<(), StartError> {
             dead_letters: pipeline.on_failure.dead_letter_topic.as_deref(),
         };
         preflight::check(&needs)
-            .map_err(|reason| StartError::Kafka { pipeline: pipeline.name.clone(), reason })?;
+            .map_err(|reason| StartError::Kafka { pipeline: pipeline.name.clone(), reason })
+    });
+    found.collect()
+}
+
+/// The pipeline with batches of outputs that its topics take, unless the user decided how large they are.
+fn within(pipeline: &Pipeline, found: Found) -> Pipeline {
+    let mut pipeline = pipeline.clone();
+    if let Some(largest) = found.largest_batch.filter(|largest| *largest < LARGEST_BATCH)
+        && pipeline.kafka.get(BATCH_SIZE).is_none()
+    {
+        pipeline.kafka.set(BATCH_SIZE, largest.to_string());
     }
-    Ok(())
+    pipeline
 }
 
 fn cores() -> usize {

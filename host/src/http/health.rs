@@ -33,6 +33,22 @@ fn stuck_outputs(snapshot: &PipelineSnapshot) -> Option<String> {
     })
 }
 
+/// A partition that takes no new records: one that is not done holds the list of those that are open, and it is full.
+fn full_metadata(snapshot: &PipelineSnapshot) -> Option<String> {
+    let full = snapshot.partitions.iter().filter(|partition| partition.metadata_full);
+    full.filter_map(|partition| {
+        let blocked = partition.blocked_by.as_ref()?;
+        let age = blocked.age_seconds.filter(|age| *age >= STUCK.as_secs_f64())?;
+        Some(format!(
+            "{}/{} takes no new records: the commit metadata has no room for more until the record at offset {} is done, \
+             {age:.0} s after its first call; /api/v1/status says what it waits for; on_metadata_full = \"truncate\" \
+             would go on",
+            partition.topic, partition.partition, blocked.offset
+        ))
+    })
+    .next()
+}
+
 fn reason(entry: &PipelineEntry) -> Option<String> {
     let name = &entry.name;
     let (snapshot, taken) = entry.snapshot();
@@ -63,6 +79,9 @@ fn reason(entry: &PipelineEntry) -> Option<String> {
             (Some(trouble), _) => Some(format!("pipeline {name:?}: {trouble}")),
             (None, _) if let Some(stuck) = stuck_outputs(&snapshot) => {
                 Some(format!("pipeline {name:?}: {stuck}"))
+            }
+            (None, _) if let Some(full) = full_metadata(&snapshot) => {
+                Some(format!("pipeline {name:?}: {full}"))
             }
             (None, PipelineState::Starting) => {
                 Some(format!("pipeline {name:?} waits for its first assignment in group {:?}", entry.group))

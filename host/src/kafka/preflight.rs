@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
@@ -32,11 +34,19 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one try of a question may take.
 const TRY: Duration = Duration::from_secs(1);
 
+/// What was found besides that nothing is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Bytes of the largest batch that every topic takes that is written to (`max.message.bytes`, the smallest);
+    /// `None`: the broker does not tell us.
+    pub largest_batch: Option<u64>,
+}
+
 /// Checks all of it.
 ///
 /// # Errors
 /// The first thing that is missing.
-pub fn check(needs: &Needs<'_>) -> Result<(), Error> {
+pub fn check(needs: &Needs<'_>) -> Result<Found, Error> {
     let config = properties::consumer(needs.properties, needs.group);
     config.create_native_config().map_err(|error| Error::Properties(error.to_string()))?;
     properties::producer(needs.properties)
@@ -59,7 +69,30 @@ pub fn check(needs: &Needs<'_>) -> Result<(), Error> {
             return Err(missing(&consumer, role, topic));
         }
     }
-    group(&consumer, needs)
+    group(&consumer, needs)?;
+    Ok(Found { largest_batch: largest_batch(needs) })
+}
+
+/// The smallest limit of the topics that are written to. The broker holds it against whole batches: one that is too
+/// large is refused with everything in it, whichever record made it so.
+fn largest_batch(needs: &Needs<'_>) -> Option<u64> {
+    let topics: Vec<_> = needs
+        .outputs
+        .iter()
+        .map(String::as_str)
+        .chain(needs.dead_letters)
+        .map(ResourceSpecifier::Topic)
+        .collect();
+    if topics.is_empty() {
+        return None;
+    }
+    let admin: AdminClient<DefaultClientContext> = properties::producer(needs.properties).create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    let described = runtime.block_on(admin.describe_configs(&topics, &options));
+    let described = described.inspect_err(|error| tracing::debug!(%error, "limits of topics are not known"));
+    let limits = described.ok()?.into_iter().flatten();
+    limits.filter_map(|topic| topic.get("max.message.bytes")?.value.as_ref()?.parse().ok()).min()
 }
 
 /// May the group be read? Passing trouble of its coordinator is the consumer's to wait out.

@@ -282,7 +282,7 @@ impl Consumer {
             match report {
                 Delivery::Acknowledged { ticket, count } => self.machine.acknowledged(ticket, count, now),
                 Delivery::Refused { tag, reason } if tag.dead_letter => {
-                    self.machine.dead_letter_refused(tag.ticket, &reason, now);
+                    self.machine.dead_letter_refused(tag.ticket, u32::from(tag.input), &reason, now);
                 }
                 Delivery::Refused { tag, reason } => {
                     let failure =
@@ -390,7 +390,7 @@ impl Consumer {
             return;
         }
         while let Some(refused) = self.stalled_letters.front() {
-            let RefusedRecord { ticket, origin, record, failure, attempts } = refused;
+            let RefusedRecord { ticket, index, origin, record, failure, attempts } = refused;
             let letter = DeadLetter {
                 record: &record.record(),
                 at: origin,
@@ -398,13 +398,15 @@ impl Consumer {
                 attempts: *attempts,
                 origin: &self.settings.origin,
             };
-            let (ticket, tag) = (*ticket, Tag { ticket: *ticket, input: 0, dead_letter: true });
+            let (ticket, index) = (*ticket, *index);
+            let input = u16::try_from(index).expect("a call has fewer records");
+            let tag = Tag { ticket, input, dead_letter: true };
             match self.publisher.try_dead_letter(tag, &letter) {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(reason) => {
                     let now = self.now();
-                    self.machine.dead_letter_refused(ticket, &reason, now);
+                    self.machine.dead_letter_refused(ticket, index, &reason, now);
                 }
             }
             self.stalled_letters.pop_front();

@@ -245,6 +245,7 @@ impl Machine {
             let attempts = attempts + 1;
             self.effects.push_back(Effect::DeadLetter(RefusedRecord {
                 ticket,
+                index,
                 origin,
                 record,
                 failure,
@@ -255,17 +256,24 @@ impl Machine {
         }
     }
 
-    /// A dead letter could not be published for good: its record is not complete, so nothing can pass it.
-    pub fn dead_letter_refused(&mut self, ticket: Ticket, reason: &str, now: Time) {
+    /// A dead letter could not be published for good: its record, the `index`th of its call, is not complete, so
+    /// nothing can pass it.
+    pub fn dead_letter_refused(&mut self, ticket: Ticket, index: u32, reason: &str, now: Time) {
         self.dead_letter_failures += 1;
-        let place = match self.tickets.get(ticket) {
-            Some(out) => {
-                let (slot, epoch) = (out.slot, out.epoch);
-                self.partition(slot, epoch).map(|partition| partition.name.to_string()).unwrap_or_default()
-            }
-            None => String::new(),
+        let place = self.place_of(ticket, index).unwrap_or_default();
+        self.fail(format!("a dead letter was refused{place}: {reason}"), now);
+    }
+
+    /// Where a record of a call comes from, if the call is still known.
+    fn place_of(&mut self, ticket: Ticket, index: u32) -> Option<String> {
+        let out = self.tickets.get(ticket)?;
+        let (slot, epoch, index) = (out.slot, out.epoch, index as usize);
+        let offset = match &out.stage {
+            Stage::Running => out.offsets.get(index)?.0,
+            Stage::Answered { batch, .. } => *batch.offsets().get(index)?,
         };
-        self.fail(format!("a dead letter for a record of {place} was refused: {reason}"), now);
+        let partition = live(&mut self.partitions, slot, epoch)?;
+        Some(format!(", that of the record at offset {offset} of {}", partition.name))
     }
 
     fn end_ticket(&mut self, ticket: Ticket, batch: Batch) {

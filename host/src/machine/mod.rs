@@ -109,6 +109,8 @@ pub enum Effect {
 pub struct RefusedRecord {
     /// The acknowledgement of the dead letter belongs to this ticket.
     pub ticket: Ticket,
+    /// Which record of its call.
+    pub index: u32,
     /// Where the record comes from.
     pub origin: TopicPartition,
     /// The record.

@@ -30,6 +30,9 @@ pub struct PartitionView {
     pub metadata_size: usize,
     /// Completed records that the last commits could not name.
     pub truncated: u64,
+    /// True while fetched records are not admitted, because the commit metadata has no room for what may come of
+    /// them.
+    pub metadata_full: bool,
     /// The client was told to fetch nothing for it.
     pub paused: bool,
     /// The partition is being given back.
@@ -66,8 +69,6 @@ pub enum BlockedBy {
     Publish,
     /// Its next attempt, in this long.
     Backoff(Duration),
-    /// Room in the commit metadata.
-    Metadata,
     /// The circuit, which is open.
     Circuit,
 }
@@ -85,6 +86,7 @@ impl Machine {
             gaps: partition.progress.gap_count(),
             metadata_size: partition.metadata_size,
             truncated: partition.truncated,
+            metadata_full: !partition.held.is_empty(),
             paused: partition.paused,
             ending: partition.phase != Phase::Active,
             blocked: self.blocked(Slot(index as u32), partition, now),
@@ -103,19 +105,7 @@ impl Machine {
     }
 
     fn blocked(&self, slot: Slot, partition: &Partition, now: Time) -> Option<Blocked> {
-        let offset = match partition.progress.oldest_unfinished() {
-            Some(offset) => offset,
-            None => {
-                let held = partition.held.front()?;
-                return Some(Blocked {
-                    offset: held.offset(),
-                    age: None,
-                    attempts: 0,
-                    by: BlockedBy::Metadata,
-                    last_failure: None,
-                });
-            }
-        };
+        let offset = partition.progress.oldest_unfinished()?;
         let last_failure = partition.last_failures.iter().find(|(known, _)| *known == offset);
         let last_failure = last_failure.map(|(_, failure)| failure.to_string());
         let blocked = |first: Option<Time>, attempts, by| Blocked {

@@ -63,6 +63,10 @@ families! {
         "Time since the first dispatch of the oldest incomplete record; 0 without one.";
     METADATA = GAUGE "consumer_metadata_size_bytes" ["pipeline", "topic"]
         "Size of the last commit metadata written, the largest over the topic's partitions.";
+    METADATA_FULL = GAUGE "sandmill_metadata_full" ["pipeline", "topic", "partition"]
+        "1 while no new records are admitted, because the commit metadata has no room for what may come of them.";
+    METADATA_TRUNCATED = GAUGE "sandmill_metadata_truncated_records" ["pipeline", "topic", "partition"]
+        "Completed records that the last commit had no room to name; they run again after a crash.";
     COMMIT_FAILURES = COUNTER "consumer_commit_failures_total" ["pipeline", "topic", "partition", "reason"]
         "Commits that the broker did not take, by reason; each is taken again.";
     DLQ_FAILURES = COUNTER "consumer_dlq_publish_failures_total" ["pipeline"]
@@ -135,6 +139,8 @@ impl Page {
         self.histogram(LATENCY, &labels, &partition.latency);
         self.gauge(LAG, &labels, partition.lag as f64);
         self.gauge(GAPS, &labels, partition.gaps as f64);
+        self.gauge(METADATA_FULL, &labels, f64::from(u8::from(partition.metadata_full)));
+        self.gauge(METADATA_TRUNCATED, &labels, partition.metadata_truncated as f64);
         let oldest = partition.blocked_by.as_ref().and_then(|blocked| blocked.age_seconds);
         self.gauge(OLDEST, &labels, oldest.unwrap_or(0.0));
         for (reason, &count) in REASONS.iter().zip(&partition.commit_failures) {

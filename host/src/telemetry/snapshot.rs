@@ -107,6 +107,8 @@ pub struct PartitionSnapshot {
     pub metadata_size: usize,
     /// Completed records that commits could not name.
     pub metadata_truncated: u64,
+    /// No new records are admitted until the list of completed records has room again.
+    pub metadata_full: bool,
     /// Nothing is fetched for it.
     pub paused: bool,
     /// It is being given back.
@@ -134,7 +136,7 @@ pub struct BlockedSnapshot {
     pub age_seconds: Option<f64>,
     /// Calls that it has had, the present one included.
     pub attempts: u32,
-    /// What it waits for: `queue`, `handler`, `publish`, `backoff`, `metadata`, `circuit`.
+    /// What it waits for: `queue`, `handler`, `publish`, `backoff`, `circuit`.
     pub waits_for: &'static str,
     /// Until its next attempt.
     pub retry_in_seconds: Option<f64>,
@@ -203,6 +205,7 @@ fn partition(ends: &impl Fn(&TopicPartition) -> Ends, view: PartitionView) -> Pa
         gaps: view.gaps,
         metadata_size: view.metadata_size,
         metadata_truncated: view.truncated,
+        metadata_full: view.metadata_full,
         paused: view.paused,
         ending: view.ending,
         blocked_by: view.blocked.map(|blocked| BlockedSnapshot {
@@ -214,7 +217,6 @@ fn partition(ends: &impl Fn(&TopicPartition) -> Ends, view: PartitionView) -> Pa
                 BlockedBy::Handler => "handler",
                 BlockedBy::Publish => "publish",
                 BlockedBy::Backoff(_) => "backoff",
-                BlockedBy::Metadata => "metadata",
                 BlockedBy::Circuit => "circuit",
             },
             retry_in_seconds: match blocked.by {

@@ -19,4 +19,5 @@ mod memory;
 mod metrics;
 mod orderings;
 mod rebalance;
+mod stuck;
 mod waiting;

@@ -96,6 +96,7 @@ mod tests {
             gaps: 0,
             metadata_size: 0,
             metadata_truncated: 0,
+            metadata_full: false,
             paused: false,
             ending: false,
             blocked_by: None,

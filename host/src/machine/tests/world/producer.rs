@@ -146,7 +146,7 @@ impl World {
     fn lose_letter(&mut self, ticket: Ticket) {
         note!(self, "a dead letter of {ticket:?} is refused");
         self.seen.saw(Sight::LetterRefused);
-        self.machine.dead_letter_refused(ticket, "simulated", self.now);
+        self.machine.dead_letter_refused(ticket, 0, "simulated", self.now);
         self.has_failed();
     }
 }
