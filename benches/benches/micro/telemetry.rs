@@ -94,6 +94,7 @@ fn partition_snapshot(partition: i32, latency: &Histogram) -> PartitionSnapshot 
         metadata_size: 340,
         metadata_truncated: 0,
         metadata_full: false,
+        commits_refused: None,
         paused: false,
         ending: false,
         blocked_by: None,

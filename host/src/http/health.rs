@@ -33,6 +33,30 @@ fn stuck_outputs(snapshot: &PipelineSnapshot) -> Option<String> {
     })
 }
 
+/// Commits that the broker refuses again and again: records are done, and run again after a crash or rebalance.
+fn refused_commits(snapshot: &PipelineSnapshot) -> Option<String> {
+    snapshot.partitions.iter().find_map(|partition| {
+        let refused = partition.commits_refused.as_ref()?;
+        let todo = match refused.reason {
+            _ if refused.seconds < STUCK.as_secs_f64() => return None,
+            "metadata_too_large" => "set metadata_limit to the broker's offset.metadata.max.bytes",
+            "authorization" => "let this user read the group and the topic",
+            "fenced" => "two hosts have the same group.instance.id",
+            "rebalance" => "the group does not settle: look at its other members",
+            _ => "look at the group's coordinator",
+        };
+        Some(format!(
+            "the broker has taken no commit of {}/{} for {:.0} s ({}); what is done above offset {} would run again \
+             after a crash; {todo}",
+            partition.topic,
+            partition.partition,
+            refused.seconds,
+            refused.reason,
+            partition.committed_offset.unwrap_or(partition.safe_offset)
+        ))
+    })
+}
+
 /// A partition that takes no new records: one that is not done holds the list of those that are open, and it is full.
 fn full_metadata(snapshot: &PipelineSnapshot) -> Option<String> {
     let full = snapshot.partitions.iter().filter(|partition| partition.metadata_full);
@@ -79,6 +103,9 @@ fn reason(entry: &PipelineEntry) -> Option<String> {
             (Some(trouble), _) => Some(format!("pipeline {name:?}: {trouble}")),
             (None, _) if let Some(stuck) = stuck_outputs(&snapshot) => {
                 Some(format!("pipeline {name:?}: {stuck}"))
+            }
+            (None, _) if let Some(refused) = refused_commits(&snapshot) => {
+                Some(format!("pipeline {name:?}: {refused}"))
             }
             (None, _) if let Some(full) = full_metadata(&snapshot) => {
                 Some(format!("pipeline {name:?}: {full}"))

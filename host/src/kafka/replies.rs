@@ -32,3 +32,32 @@ fn reason(code: Code) -> Reason {
         _ => Reason::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a broker or the client may say of a commit, for each reason that an operator sees.
+    #[test]
+    fn each_code_has_the_reason_that_tells_what_to_do() {
+        let expected = [
+            (
+                Reason::Rebalance,
+                &[Code::RebalanceInProgress, Code::IllegalGeneration, Code::UnknownMemberId][..],
+            ),
+            (Reason::Rebalance, &[Code::StaleMemberEpoch]),
+            (Reason::Fenced, &[Code::FencedInstanceId, Code::FencedMemberEpoch]),
+            (Reason::MetadataTooLarge, &[Code::OffsetMetadataTooLarge]),
+            (Reason::Coordinator, &[Code::CoordinatorNotAvailable, Code::CoordinatorLoadInProgress]),
+            (Reason::Coordinator, &[Code::NotCoordinator, Code::WaitingForCoordinator]),
+            (Reason::Authorization, &[Code::GroupAuthorizationFailed, Code::TopicAuthorizationFailed]),
+            (Reason::Timeout, &[Code::RequestTimedOut, Code::OperationTimedOut, Code::MessageTimedOut]),
+            (Reason::Other, &[Code::UnknownTopicOrPartition, Code::BrokerTransportFailure, Code::Unknown]),
+        ];
+        for (wanted, codes) in expected {
+            for code in codes {
+                assert_eq!(reason(*code), wanted, "{code:?}");
+            }
+        }
+    }
+}

@@ -184,11 +184,14 @@ impl Machine {
             match reply.map_or(Err(Reason::Other), |(_, result)| *result) {
                 Ok(()) => {
                     partition.unconfirmed &= !pending.confirms;
+                    partition.refused = None;
                     partition.committed = Some(pending.entry.offset);
                     partition.metadata_size = pending.entry.metadata.len();
                 }
                 Err(reason) => {
                     partition.counters.commit_failures[reason as usize] += 1;
+                    let since = partition.refused.map_or(now, |(since, _)| since);
+                    partition.refused = Some((since, reason));
                     partition.dirty = true;
                     self.commits.urgent = now + RETRY_AFTER;
                     tracing::warn!(

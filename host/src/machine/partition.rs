@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::commit::Reason;
 use crate::batch::{Parked, Record, TopicPartition};
 use crate::cancel::Cancel;
 use crate::dispatch::Shard;
@@ -55,6 +56,8 @@ pub(super) struct Partition {
     pub dirty: bool,
     /// Nobody knows whether the group still counts on this host for it.
     pub unconfirmed: bool,
+    /// Since when the broker has refused its commits, and why the last time.
+    pub refused: Option<(Time, Reason)>,
     /// As the broker acknowledged it.
     pub committed: Option<Offset>,
     /// Characters of metadata in the last commit written.

@@ -130,6 +130,7 @@ impl Machine {
             // for true once the log has grown again.
             dirty: part.commit_start || ignored,
             unconfirmed: false,
+            refused: None,
             committed: (!part.commit_start).then_some(part.start),
             metadata_size: part.metadata.as_ref().map_or(0, Vec::len),
             truncated: 0,

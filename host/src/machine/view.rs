@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::partition::{Counters, Partition, Phase, Slot};
-use super::{Machine, tickets};
+use super::{Machine, commit, tickets};
 use crate::batch::TopicPartition;
 use crate::dispatch::circuit;
 use crate::ids::Offset;
@@ -30,6 +30,8 @@ pub struct PartitionView {
     pub metadata_size: usize,
     /// Completed records that the last commits could not name.
     pub truncated: u64,
+    /// For how long the broker has taken no commit, and why the last time.
+    pub commits_refused: Option<(Duration, &'static str)>,
     /// True while fetched records are not admitted, because the commit metadata has no room for what may come of
     /// them.
     pub metadata_full: bool,
@@ -87,6 +89,9 @@ impl Machine {
             metadata_size: partition.metadata_size,
             truncated: partition.truncated,
             metadata_full: !partition.held.is_empty(),
+            commits_refused: partition
+                .refused
+                .map(|(since, reason)| (now.since(since), commit::REASONS[reason as usize])),
             paused: partition.paused,
             ending: partition.phase != Phase::Active,
             blocked: self.blocked(Slot(index as u32), partition, now),

@@ -107,6 +107,8 @@ pub struct PartitionSnapshot {
     pub metadata_size: usize,
     /// Completed records that commits could not name.
     pub metadata_truncated: u64,
+    /// Why the broker takes no commit of it; none: it took the last one.
+    pub commits_refused: Option<RefusedSnapshot>,
     /// No new records are admitted until the list of completed records has room again.
     pub metadata_full: bool,
     /// Nothing is fetched for it.
@@ -125,6 +127,15 @@ pub struct PartitionSnapshot {
     /// From first dispatch to completion.
     #[serde(skip)]
     pub latency: Histogram,
+}
+
+/// Commits that the broker does not take.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedSnapshot {
+    /// Since the first of them.
+    pub seconds: f64,
+    /// Why the last of them: one of `machine::commit::REASONS`.
+    pub reason: &'static str,
 }
 
 /// The oldest unfinished record.
@@ -206,6 +217,9 @@ fn partition(ends: &impl Fn(&TopicPartition) -> Ends, view: PartitionView) -> Pa
         metadata_size: view.metadata_size,
         metadata_truncated: view.truncated,
         metadata_full: view.metadata_full,
+        commits_refused: view
+            .commits_refused
+            .map(|(age, reason)| RefusedSnapshot { seconds: age.as_secs_f64(), reason }),
         paused: view.paused,
         ending: view.ending,
         blocked_by: view.blocked.map(|blocked| BlockedSnapshot {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sandmill_tests::guests::guest;
 use sandmill_tests::host::Host;
 use sandmill_tests::job::{DONE, Job};
-use sandmill_tests::kafka::Kafka;
+use sandmill_tests::kafka::{Kafka, Options};
 use sandmill_tests::ledger::{Faults, Ledger, Order, now, over_keys};
 use sandmill_tests::producer::{Outgoing, Producer};
 use sandmill_tests::unique;
@@ -159,6 +159,30 @@ fn truncated_metadata_keeps_the_intake_open_and_counts_what_it_leaves_out() {
     assert_eq!(host.terminate().code, 0);
     faults.span("a list that was cut", from, now());
     let_go(job, &ledger, &faults);
+}
+
+#[test]
+fn commits_that_the_broker_refuses_are_counted_by_their_reason_and_said() {
+    let limit = ("offset.metadata.max.bytes".to_owned(), "40".to_owned());
+    let kafka = Kafka::start_with(1, &Options { properties: vec![limit], ..Options::default() });
+    let (job, ledger) = behind_a_stuck_record(&kafka);
+    let mut host = job.start();
+    let reason = await_reason(&mut host, "(metadata_too_large)");
+    assert!(
+        reason.contains(&format!("{}/0", job.input)) && reason.contains("set metadata_limit to"),
+        "{reason}"
+    );
+    let labels = [("topic", job.input.as_str()), ("reason", "metadata_too_large")];
+    assert!(host.metric("consumer_commit_failures_total", &labels) > 1.0, "each is taken again");
+    assert_eq!(partition(&mut host, 0)["committed_offset"], 0, "what the broker has");
+
+    // Without the gap there is no list, and the broker takes the commit.
+    let (mut faults, from) = (Faults::default(), now());
+    assert_eq!(host.terminate().code, 0);
+    faults.span("commits that were refused", from, now());
+    let job = job.dead_letters(0).set("ordering", "\"partition\"");
+    let host = job.start();
+    finish(&job, host, &ledger, &faults);
 }
 
 #[test]

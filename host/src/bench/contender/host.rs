@@ -97,6 +97,7 @@ mod tests {
             metadata_size: 0,
             metadata_truncated: 0,
             metadata_full: false,
+            commits_refused: None,
             paused: false,
             ending: false,
             blocked_by: None,

@@ -362,9 +362,11 @@ fn a_failed_commit_is_counted_and_taken_again() {
     let view = machine.partitions(at(211)).next().expect("assigned");
     assert_eq!(view.committed, Some(Offset(0)));
     assert_eq!(view.counters.commit_failures.iter().sum::<u64>(), 1);
+    assert_eq!(view.commits_refused, Some((Duration::from_millis(1), "coordinator")));
     assert_eq!(commits(&turn(&mut machine, at(400)).1), [1]);
     machine.commit_replied(&[(name(), Ok(()))], at(410));
-    assert_eq!(machine.partitions(at(411)).next().expect("assigned").committed, Some(Offset(1)));
+    let view = machine.partitions(at(411)).next().expect("assigned");
+    assert_eq!((view.committed, view.commits_refused), (Some(Offset(1)), None));
 }
 
 #[test]
