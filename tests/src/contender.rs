@@ -79,14 +79,21 @@ impl Contender {
         }
     }
 
+    /// Whether it had begun its work before it ended; till then it takes no signal, and has nothing to give back.
+    pub(crate) fn has_begun(&self, ended: &Ended) -> bool {
+        match self {
+            Self::Sandmill => ended.stderr.contains("starting pipeline"),
+            Self::ParallelConsumer(_) => ended.stdout.contains("running"),
+        }
+    }
+
     /// Whether an orderly stop ended as it should.
     pub(crate) fn left_in_order(&self, ended: &Ended) -> bool {
-        // Before it has begun it takes no signal yet, and has nothing to give back.
-        let (begun, untaken) = match self {
-            Self::Sandmill => (ended.stderr.contains("starting pipeline"), -Signal::TERM.as_raw()),
-            Self::ParallelConsumer(_) => (ended.stdout.contains("running"), 128 + Signal::TERM.as_raw()),
+        let untaken = match self {
+            Self::Sandmill => -Signal::TERM.as_raw(),
+            Self::ParallelConsumer(_) => 128 + Signal::TERM.as_raw(),
         };
-        ended.code == 0 || (!begun && ended.code == untaken)
+        ended.code == 0 || (ended.code == untaken && !self.has_begun(ended))
     }
 
     /// Its versions.

@@ -176,7 +176,7 @@ impl<'a> Fleet<'a> {
     /// noted and started again, as a supervisor would.
     ///
     /// # Panics
-    /// As [`Fleet::assert_run`].
+    /// As [`Fleet::assert_run`], and where another program ends before it has begun.
     #[track_caller]
     pub fn tend(&mut self) {
         if self.contender.is_own() {
@@ -192,6 +192,7 @@ impl<'a> Fleet<'a> {
             }
             let from = *seen;
             let ended = self.take(number).kill();
+            assert!(self.contender.has_begun(&ended), "it cannot even start: {}", ended.stderr);
             let file = self.keep_log(&ended);
             self.faults.killed(&format!("the end of host {number} by itself"), from);
             let end = format!("host {number}, code {}: {}{file}", ended.code, reason(&ended.stderr));

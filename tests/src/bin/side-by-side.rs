@@ -74,7 +74,8 @@ fn options() -> Result<Options> {
         }
     }
     Ok(Options {
-        jar: jar.context("--jar is missing")?,
+        // Its processes run in folders of their own.
+        jar: jar.context("--jar is missing")?.canonicalize().context("--jar names no file")?,
         minutes,
         seed,
         logs: logs.context("--logs is missing")?,
@@ -109,13 +110,14 @@ fn kafka() -> Result<String> {
         .context("SANDMILL_KAFKA_LIBS holds no kafka-clients")
 }
 
-/// The commit that is checked out; empty outside a repository.
+/// The commit that is checked out, with a mark where code differs from it; empty outside a repository.
 fn tree() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
-    let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).is_empty();
+    let code = ["status", "--porcelain", "--", "../host", "../kafka-ffi", "../tests/src", "../benches/peers"];
+    let changed = !git(&code).is_empty();
     format!("{}{}", git(&["rev-parse", "--short=12", "HEAD"]), if changed { "+" } else { "" })
 }
 

@@ -55,6 +55,9 @@ const PACE: Duration = Duration::from_millis(100);
 /// A node that was away may have cost members their sessions, which shows at most so many milliseconds later.
 const AFTERMATH: i64 = 8_000;
 
+/// How many examples of each fault a report names.
+const EXAMPLES: usize = 5;
+
 /// What a run found.
 #[derive(Debug)]
 pub struct Outcome {
@@ -106,15 +109,12 @@ impl fmt::Display for Outcome {
         let Self { contender, seed, records, steps, verdict, still, ended, disorderly, finished } = self;
         writeln!(f, "{}, seed {seed}: {records} records, {steps} steps", contender.name())?;
         writeln!(f, "{verdict}")?;
-        writeln!(
-            f,
-            "stalls: {} {:?}, the longest still: {:?}",
-            still.stalls.len(),
-            still.stalls,
-            still.longest
-        )?;
-        writeln!(f, "ended by themselves: {} {ended:?}", ended.len())?;
-        writeln!(f, "not stopped in order: {} {disorderly:?}", disorderly.len())?;
+        let lists =
+            [("stalls", &still.stalls), ("ended by themselves", ended), ("not stopped in order", disorderly)];
+        for (name, list) in lists {
+            writeln!(f, "{name}: {} {:?}", list.len(), &list[..list.len().min(EXAMPLES)])?;
+        }
+        writeln!(f, "the longest still: {:?}", still.longest)?;
         match finished {
             Some(time) => write!(f, "all was committed {time:?} after the last input"),
             None => write!(f, "not all was committed {CALM:?} after the last input"),
