@@ -15,8 +15,9 @@ pub const IN_FLIGHT: u32 = 4_000;
 const JVM: [&str; 2] = ["-Xmx1g", "-XX:+UseParallelGC"];
 
 /// What a log needs to explain a run: times, and who joined and left.
-const LOGGING: [&str; 2] = [
+const LOGGING: [&str; 3] = [
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.consumer.internals.ConsumerCoordinator=info",
 ];
 

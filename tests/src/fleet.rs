@@ -35,7 +35,7 @@ pub struct Fleet<'a> {
     contender: Contender,
     members: Vec<Member>,
     /// Told to stop, and not ended yet.
-    leaving: Vec<Host>,
+    leaving: Vec<(usize, Host)>,
     /// Where logs of processes that have ended are kept, and how many there are.
     logs: Option<PathBuf>,
     kept: usize,
@@ -119,7 +119,7 @@ impl<'a> Fleet<'a> {
     pub fn kill(&mut self, member: usize) {
         let from = now();
         let ended = self.take(member).kill();
-        self.keep_log(&ended);
+        self.keep_log(member, &ended);
         self.faults.killed(&format!("the kill of host {member}"), from);
     }
 
@@ -160,7 +160,7 @@ impl<'a> Fleet<'a> {
     pub fn leave(&mut self, member: usize) {
         let mut host = self.take(member);
         host.signal(Signal::TERM);
-        self.leaving.push(host);
+        self.leaving.push((member, host));
     }
 
     /// Fails the test when a host has ended by itself.
@@ -193,7 +193,7 @@ impl<'a> Fleet<'a> {
             let from = *seen;
             let ended = self.take(number).kill();
             assert!(self.contender.has_begun(&ended), "it cannot even start: {}", ended.stderr);
-            let file = self.keep_log(&ended);
+            let file = self.keep_log(number, &ended);
             self.faults.killed(&format!("the end of host {number} by itself"), from);
             let end = format!("host {number}, code {}: {}{file}", ended.code, reason(&ended.stderr));
             println!("          {end}");
@@ -209,19 +209,21 @@ impl<'a> Fleet<'a> {
     /// When one of ours does not end, or not with code 0.
     #[track_caller]
     pub fn stop_all(&mut self) {
-        let mut hosts: Vec<Host> = self.members.iter_mut().filter_map(|member| member.host.take()).collect();
-        hosts.iter_mut().for_each(|host| host.signal(Signal::TERM));
+        let members = self.members.iter_mut().enumerate();
+        let mut hosts: Vec<(usize, Host)> =
+            members.filter_map(|(number, member)| Some((number, member.host.take()?))).collect();
+        hosts.iter_mut().for_each(|(_, host)| host.signal(Signal::TERM));
         hosts.append(&mut self.leaving);
-        for mut host in hosts {
+        for (number, mut host) in hosts {
             if self.contender.is_own() {
                 let ended = host.end(STOP);
-                self.keep_log(&ended);
+                self.keep_log(number, &ended);
                 assert!(self.contender.left_in_order(&ended), "code {}: {}", ended.code, ended.stderr);
                 continue;
             }
             let in_time = poll_for("it has ended", STOP, || host.has_ended().then_some(())).is_ok();
             let ended = host.kill();
-            let file = self.keep_log(&ended);
+            let file = self.keep_log(number, &ended);
             if !in_time {
                 self.disorderly.push(format!("still ran {STOP:?} after it was told to stop{file}"));
             } else if !self.contender.left_in_order(&ended) {
@@ -231,10 +233,10 @@ impl<'a> Fleet<'a> {
     }
 
     /// Keeps a log if logs are kept, and says where.
-    fn keep_log(&mut self, ended: &Ended) -> String {
+    fn keep_log(&mut self, number: usize, ended: &Ended) -> String {
         let Some(folder) = &self.logs else { return String::new() };
         self.kept += 1;
-        let file = folder.join(format!("{}.log", self.kept));
+        let file = folder.join(format!("{}-host-{number}.log", self.kept));
         let kept = fs::create_dir_all(folder).and_then(|()| fs::write(&file, &ended.stderr));
         match kept {
             Ok(()) => format!(" ({})", file.display()),

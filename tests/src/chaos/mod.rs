@@ -22,6 +22,7 @@ pub use plan::{Act, Step, Who, plan};
 pub use watch::{Stillness, Watch};
 
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -158,7 +159,7 @@ pub fn run_with(
         // Whatever becomes of this thread: it drops the channel, which ends the other.
         let stop = stop;
         let input = scope.spawn(move || produce(job, seed, &stopped));
-        let fleet = Fleet::of(contender.clone(), job, HOSTS).keep_logs(logs);
+        let fleet = Fleet::of(contender.clone(), job, HOSTS).keep_logs(logs.clone());
         let mut run = Run { kafka, fleet, broken: [None; 3], started: Instant::now() };
         for step in &steps {
             run.take(step);
@@ -179,12 +180,19 @@ pub fn run_with(
         run.fleet.stop_all();
         let Fleet { faults, ended, disorderly, .. } = run.fleet;
         let metadata = if contender.is_own() { Metadata::Own } else { Metadata::Foreign };
+        let verdict = ledger.judge_with(job, Order::Key, &faults, metadata);
+        if let Some(folder) = logs {
+            let file = folder.join("evidence.txt");
+            let written = fs::create_dir_all(folder)
+                .and_then(|()| fs::write(&file, format!("{faults}{}", ledger.evidence(job, &verdict))));
+            written.unwrap_or_else(|error| panic!("{} cannot be written: {error}", file.display()));
+        }
         Outcome {
             contender,
             seed,
             records: ledger.len(),
             steps: steps.len(),
-            verdict: ledger.judge_with(job, Order::Key, &faults, metadata),
+            verdict,
             still: watch.finish(),
             ended,
             disorderly,

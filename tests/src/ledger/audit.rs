@@ -21,7 +21,7 @@
 //! again after a fault, and may have been committed before it was done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sandmill::ids::Offset;
@@ -68,6 +68,12 @@ impl Faults {
     /// from it, such as sessions that end.
     pub fn span(&mut self, what: &str, from: i64, until: i64) {
         self.0.push(Fault { what: what.to_owned(), from, until });
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|Fault { what, from, until }| writeln!(f, "{what}: {from} to {until}"))
     }
 }
 
@@ -132,6 +138,32 @@ impl Ledger {
         let (outputs, dead) = (job.outputs(), job.dead());
         let commits = job.kafka.commits_of(&job.group, &job.input);
         self.weigh(&[&outputs, &dead], &commits, order, faults, metadata)
+    }
+
+    /// All that is known of the records that a verdict names, and every commit of their partitions: for people who
+    /// look for the reason. Times are milliseconds since 1970.
+    ///
+    /// # Panics
+    /// When the broker stops answering.
+    #[must_use]
+    pub fn evidence(&self, job: &Job<'_>, verdict: &Verdict) -> String {
+        let (outputs, dead) = (job.outputs(), job.dead());
+        let times = self.arrival_times(&[&outputs, &dead]);
+        let (mut text, mut partitions) = (String::new(), BTreeSet::new());
+        for (name, list) in verdict.lists() {
+            for (number, place) in list {
+                partitions.insert(place.partition);
+                let (Place { partition, offset }, times) = (place, &times[*number]);
+                let _ = writeln!(text, "{name}: record {number} at {partition}/{offset}, arrived {times:?}");
+            }
+        }
+        let commits = job.kafka.commits_of(&job.group, &job.input);
+        for Commit { partition, offset, metadata, at } in commits {
+            if partitions.contains(&partition) {
+                let _ = writeln!(text, "commit {at}: {partition}/{offset} {metadata:?}");
+            }
+        }
+        text
     }
 
     fn weigh(
