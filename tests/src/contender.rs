@@ -14,11 +14,12 @@ pub const IN_FLIGHT: u32 = 4_000;
 /// As the benchmarks run it; the README of `benches/peers/java` says why.
 const JVM: [&str; 2] = ["-Xmx1g", "-XX:+UseParallelGC"];
 
-/// What a log needs to explain a run: times, and who joined and left.
-const LOGGING: [&str; 3] = [
+/// What a log needs to explain a run: times, who joined and left, what became of a partition's state.
+const LOGGING: [&str; 4] = [
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.consumer.internals.ConsumerCoordinator=info",
+    "-Dorg.slf4j.simpleLogger.log.io.confluent.parallelconsumer.state=warn",
 ];
 
 /// A program that can run a [`Job`] of the handler `flaky`.

@@ -87,6 +87,9 @@ pub struct Column {
     pub disorderly: Vec<String>,
     /// Seconds from the last input until all was committed; none if that took longer than two minutes.
     pub finished: Option<f64>,
+    /// Runnable processes on average over the run's last minute, its own and others'.
+    #[serde(default)]
+    pub load: Option<f64>,
 }
 
 impl From<&Outcome> for Column {
@@ -113,6 +116,7 @@ impl From<&Outcome> for Column {
             ended: outcome.ended.iter().map(|end| without_path(end)).collect(),
             disorderly: outcome.disorderly.iter().map(|end| without_path(end)).collect(),
             finished: outcome.finished.map(|time| tenths(time.as_secs_f64())),
+            load: outcome.load,
         }
     }
 }
@@ -183,7 +187,7 @@ impl Session {
 /// What each row is called, and its cell.
 type Row = (&'static str, fn(&Column) -> String);
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     ("records", |column| grouped(column.records)),
     ("steps: started, stopped, killed, paused, mended", |column| grouped(column.steps)),
     ("lost", |column| grouped(column.lost)),
@@ -201,6 +205,9 @@ const ROWS: [Row; 15] = [
     }),
     ("unfinished then", |column| grouped(column.unfinished)),
     ("commits judged", |column| grouped(column.commits)),
+    ("load of the machine in the last minute", |column| {
+        column.load.map_or_else(|| "?".to_owned(), |load| format!("{load:.1}"))
+    }),
 ];
 
 fn explained(column: &Column) -> String {
@@ -259,6 +266,7 @@ mod tests {
             ended: vec!["host 3, code 1: Boom (at once) (/a/folder/7.log)".to_owned()],
             disorderly: Vec::new(),
             finished: None,
+            load: Some(7.25),
         }
     }
 
@@ -296,6 +304,7 @@ mod tests {
             "|  | Sandmill | Parallel Consumer |",
             "| records | 12,345 | 12,345 |",
             "| repeats that a fault explains | 18 (5 by absent nodes, 6 by ends by themselves, 7 by kills) |",
+            "| load of the machine in the last minute | 7.2 | 7.2 |",
             "| from the last input until all was committed | 1.3 s | not in 120 s |",
             "sandmill 1; Parallel Consumer 2; three brokers of Apache Kafka 4.1.1",
         ] {

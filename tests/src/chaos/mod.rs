@@ -80,6 +80,8 @@ pub struct Outcome {
     pub disorderly: Vec<String>,
     /// How long it took until all was committed, once nothing was produced any more; none if it took too long.
     pub finished: Option<Duration>,
+    /// Runnable processes on average over the last minute; none where the system does not say.
+    pub load: Option<f64>,
 }
 
 impl Outcome {
@@ -107,7 +109,8 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { contender, seed, records, steps, verdict, still, ended, disorderly, finished } = self;
+        let Self { contender, seed, records, steps, verdict, still, ended, disorderly, finished, load: _ } =
+            self;
         writeln!(f, "{}, seed {seed}: {records} records, {steps} steps", contender.name())?;
         writeln!(f, "{verdict}")?;
         let lists =
@@ -177,6 +180,7 @@ pub fn run_with(
             Err(message) if contender.is_own() => panic!("{message}"),
             Err(_) => None,
         };
+        let load = load();
         run.fleet.stop_all();
         let Fleet { faults, ended, disorderly, .. } = run.fleet;
         let metadata = if contender.is_own() { Metadata::Own } else { Metadata::Foreign };
@@ -197,8 +201,14 @@ pub fn run_with(
             ended,
             disorderly,
             finished,
+            load,
         }
     })
+}
+
+/// Runnable processes on average over the last minute.
+fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Produces the seed's input until the other side of the channel is gone.

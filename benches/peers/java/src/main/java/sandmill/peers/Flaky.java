@@ -58,6 +58,8 @@ final class Flaky {
     private static final Duration LEAVE = Duration.ofSeconds(5);
 
     private final Settings settings;
+    /** Set when the process was told to end: then the library ends because we say so. */
+    private volatile boolean leaving;
 
     /** The command line. */
     record Settings(
@@ -149,10 +151,19 @@ final class Flaky {
                 .build());
         parallel.subscribe(Set.of(settings.input()));
         parallel.pollAndProduceMany(this::outputs);
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> Runtime.getRuntime().halt(drain(parallel, err))));
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            if (!parallel.isClosedOrFailed()) {
+                leaving = true;
+                Runtime.getRuntime().halt(drain(parallel, err));
+            }
+        }));
         out.println("running");
         out.flush();
         while (!parallel.isClosedOrFailed()) {
+            Thread.sleep(LOOK_EVERY.toMillis());
+        }
+        while (leaving) {
+            // The hook ends the process.
             Thread.sleep(LOOK_EVERY.toMillis());
         }
         err.println("the Parallel Consumer ended by itself");
