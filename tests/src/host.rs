@@ -58,8 +58,13 @@ impl Home {
 
     fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(required_path("SANDMILL_BIN"));
+        command.args(arguments);
+        self.settled(command)
+    }
+
+    /// The command, as one that runs in this home.
+    fn settled(&self, mut command: Command) -> Command {
         command
-            .args(arguments)
             .current_dir(self.path())
             .env("HOME", self.path())
             .env("XDG_CACHE_HOME", self.path().join("cache"))
@@ -91,6 +96,15 @@ impl Home {
     #[must_use]
     pub fn spawn_with(&self, arguments: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Host {
         Host::start(self.command(arguments).envs(variables.iter().copied()))
+    }
+
+    /// Starts another program.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn_command(&self, command: Command) -> Host {
+        Host::start(&mut self.settled(command))
     }
 
     /// Runs `sandmill` to its end.
@@ -307,12 +321,17 @@ impl Host {
         }
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
     /// Sends a signal and goes on.
     pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
     }
 
-    /// SIGKILL: it is gone when this returns.
+    /// SIGKILL, unless it has ended: it is gone when this returns.
     pub fn kill(mut self) -> Ended {
         let status = self.process.kill();
         self.ended_with(code(status))

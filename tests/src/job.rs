@@ -114,6 +114,11 @@ impl<'a> Job<'a> {
         self
     }
 
+    /// The properties that were set.
+    pub(crate) fn client_properties(&self) -> &BTreeMap<String, String> {
+        &self.kafka_properties
+    }
+
     /// A record that still fails after `retries` quick retries goes to the dead-letter topic.
     #[must_use]
     pub fn dead_letters(self, retries: u32) -> Self {

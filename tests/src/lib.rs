@@ -11,6 +11,7 @@
 //! - [`producer`], [`reader`]: records in, records out, commits.
 //! - [`host`]: one run of the binary; [`metrics`]: its scrape; [`job`]: one pipeline, its topics and file.
 //! - [`fleet`]: several hosts of one group, killed, paused and stopped; each fault is noted.
+//! - [`contender`]: what the fleet runs, our host or another program that does the same.
 //! - [`ledger`]: what was produced against what arrived; the judge of every delivery test.
 //! - [`chaos`]: a seeded run with faults of all kinds, watched while it goes on.
 //! - [`guests`], [`access_log`]: handlers and real input.
@@ -18,6 +19,7 @@
 
 pub mod access_log;
 pub mod chaos;
+pub mod contender;
 pub mod fleet;
 pub mod guests;
 pub mod host;

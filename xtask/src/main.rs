@@ -5,6 +5,7 @@
 
 mod bench;
 mod bugs;
+mod chaos;
 mod counts;
 mod deny;
 mod guests;
@@ -33,6 +34,9 @@ cargo xtask TASK
   chaos [--minutes N] [--seed N]
                           hosts and brokers die, sleep and come back at random for 20 minutes, unless said
                           otherwise, under load; then the ledger judges. The seed is printed and repeats the faults
+  chaos --against confluent [--minutes N] [--seed N] [--docs]
+                          the same for our host and then for Confluent's Parallel Consumer, for 3 minutes each unless
+                          said otherwise; both ledgers side by side, with --docs also into docs/DELIVERY.md
   bench [OPTIONS…]        build everything, peers included, and run the ladder of benchmarks with these options
                           (--help shows them): --quick takes minutes, all of it up to an hour
   profile [WORKLOAD]      flame graphs of host and handler under noop, parse (unless said otherwise) or
@@ -82,15 +86,17 @@ fn run() -> Result<ExitCode> {
             return test::run(&paths, &options);
         }
         "chaos" => {
-            let (mut minutes, mut seed) = (20_u64, None::<u64>);
+            let mut options = chaos::Options::default();
             while let Some(argument) = arguments.next()? {
                 match argument {
-                    Long("minutes") => minutes = arguments.value()?.parse()?,
-                    Long("seed") => seed = Some(arguments.value()?.parse()?),
+                    Long("minutes") => options.minutes = Some(arguments.value()?.parse()?),
+                    Long("seed") => options.seed = Some(arguments.value()?.parse()?),
+                    Long("against") => options.against = Some(arguments.value()?.parse()?),
+                    Long("docs") => options.docs = true,
                     other => return Err(other.unexpected().into()),
                 }
             }
-            return test::run(&paths, &test::Options::chaos(minutes, seed));
+            return chaos::run(&paths, &options);
         }
         "bench" => {
             let passed: Vec<OsString> = arguments.raw_args()?.collect();

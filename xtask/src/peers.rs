@@ -45,7 +45,7 @@ pub fn build(paths: &Paths, skip: &[String]) -> Result<Vec<Peer>> {
 }
 
 /// The jar of the plain loop and of Confluent's Parallel Consumer.
-fn java(paths: &Paths) -> Result<PathBuf> {
+pub fn java(paths: &Paths) -> Result<PathBuf> {
     tools::require(&[tools::JAVA, tools::MAVEN])?;
     let folder = paths.root.join("benches/peers/java");
     ensure!(folder.is_dir(), "{} is not there", folder.display());

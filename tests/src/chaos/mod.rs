@@ -9,27 +9,33 @@
 //! | [`plan`](Step): who breaks when | pure |
 //! | [`input`](Input): keys and values | producer |
 //! | [`watch`](Watch): what comes out, what stands still | its own |
+//! | [`ledgers`](Ledgers): the ledgers of several programs, side by side | pure |
 
 mod input;
+mod ledgers;
 mod plan;
 mod watch;
 
 pub use input::Input;
+pub use ledgers::{Column, Conditions, Ledgers, Session};
 pub use plan::{Act, Step, Who, plan};
-pub use watch::Watch;
+pub use watch::{Stillness, Watch};
 
 use std::fmt;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::contender::{Contender, IN_FLIGHT};
 use crate::fleet::Fleet;
 use crate::guests::guest;
 use crate::job::Job;
 use crate::kafka::Kafka;
-use crate::ledger::{Ledger, Order, Verdict, now};
+use crate::ledger::{Ledger, Metadata, Order, Verdict, now};
 use crate::producer::Producer;
-use crate::wait::wait_until;
+use crate::wait::{poll_for, wait_until};
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 16;
@@ -50,9 +56,14 @@ const PACE: Duration = Duration::from_millis(100);
 /// A node that was away may have cost members their sessions, which shows at most so many milliseconds later.
 const AFTERMATH: i64 = 8_000;
 
+/// How many examples of each fault a report names.
+const EXAMPLES: usize = 5;
+
 /// What a run found.
 #[derive(Debug)]
 pub struct Outcome {
+    /// What ran.
+    pub contender: Contender,
     /// What decided over faults and input.
     pub seed: u64,
     /// Inputs that were produced.
@@ -61,8 +72,16 @@ pub struct Outcome {
     pub steps: usize,
     /// What the ledger says.
     pub verdict: Verdict,
-    /// Partitions that stood still, with when and for how long.
-    pub stalls: Vec<String>,
+    /// What stood still, and for how long.
+    pub still: Stillness,
+    /// Processes that ended by themselves.
+    pub ended: Vec<String>,
+    /// Processes that were told to stop and did not in order.
+    pub disorderly: Vec<String>,
+    /// How long it took until all was committed, once nothing was produced any more; none if it took too long.
+    pub finished: Option<Duration>,
+    /// Runnable processes on average over the last minute; none where the system does not say.
+    pub load: Option<f64>,
 }
 
 impl Outcome {
@@ -72,30 +91,67 @@ impl Outcome {
     /// With the seed, all numbers, and a few examples of each.
     #[track_caller]
     pub fn assert_kept(&self) {
-        assert!(self.stalls.is_empty(), "{self}");
+        assert!(self.moved_and_stopped(), "{self}");
         self.verdict.assert_kept();
+    }
+
+    /// Whether every promise was kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.moved_and_stopped() && self.verdict.is_kept()
+    }
+
+    fn moved_and_stopped(&self) -> bool {
+        let lists = [&self.still.stalls, &self.ended, &self.disorderly];
+        lists.iter().all(|list| list.is_empty()) && self.finished.is_some()
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, records, steps, verdict, stalls } = self;
-        writeln!(f, "seed {seed}: {records} records, {steps} steps")?;
+        let Self { contender, seed, records, steps, verdict, still, ended, disorderly, finished, load: _ } =
+            self;
+        writeln!(f, "{}, seed {seed}: {records} records, {steps} steps", contender.name())?;
         writeln!(f, "{verdict}")?;
-        write!(f, "stalls: {} {stalls:?}", stalls.len())
+        let lists =
+            [("stalls", &still.stalls), ("ended by themselves", ended), ("not stopped in order", disorderly)];
+        for (name, list) in lists {
+            writeln!(f, "{name}: {} {:?}", list.len(), &list[..list.len().min(EXAMPLES)])?;
+        }
+        writeln!(f, "the longest still: {:?}", still.longest)?;
+        match finished {
+            Some(time) => write!(f, "all was committed {time:?} after the last input"),
+            None => write!(f, "not all was committed {CALM:?} after the last input"),
+        }
     }
 }
 
-/// Runs for `time` and as long as it then takes to finish, on a cluster of three nodes that nobody else uses.
+/// Runs hosts for `time` and as long as it then takes to finish, on a cluster of three nodes that nobody else uses.
 ///
 /// # Panics
 /// When a host ends by itself, a broker does not come back, or what was produced is not done two minutes after the
 /// last fault was mended.
 #[must_use]
 pub fn run(kafka: &Kafka, seed: u64, time: Duration) -> Outcome {
+    run_with(kafka, Contender::Sandmill, seed, time, None)
+}
+
+/// The same for any program; logs of its processes go to a folder if one is named. What would fail a run of our
+/// hosts is part of another program's outcome.
+///
+/// # Panics
+/// As [`run`] for our hosts; else when a broker does not come back.
+#[must_use]
+pub fn run_with(
+    kafka: &Kafka,
+    contender: Contender,
+    seed: u64,
+    time: Duration,
+    logs: Option<PathBuf>,
+) -> Outcome {
     let job = Job::judged(kafka, &guest("flaky"), PARTITIONS)
         .dead_letters(3)
-        .set_in("in_flight", "records", "4000")
+        .set_in("in_flight", "records", &IN_FLIGHT.to_string())
         .kafka("session.timeout.ms", "3000")
         .kafka("heartbeat.interval.ms", "300");
     let job = &job;
@@ -106,22 +162,53 @@ pub fn run(kafka: &Kafka, seed: u64, time: Duration) -> Outcome {
         // Whatever becomes of this thread: it drops the channel, which ends the other.
         let stop = stop;
         let input = scope.spawn(move || produce(job, seed, &stopped));
-        let mut run =
-            Run { kafka, fleet: Fleet::new(job, HOSTS), broken: [None; 3], started: Instant::now() };
+        let fleet = Fleet::of(contender.clone(), job, HOSTS).keep_logs(logs.clone());
+        let mut run = Run { kafka, fleet, broken: [None; 3], started: Instant::now() };
         for step in &steps {
             run.take(step);
         }
         run.until(time);
         drop(stop);
         let ledger = input.join().expect("the producer does not panic: every record was taken");
-        wait_until(&format!("all was done after seed {seed}"), CALM, || {
-            run.fleet.assert_run();
-            job.is_done()
+        let calm = Instant::now();
+        let done = poll_for(&format!("all was done after seed {seed}"), CALM, || {
+            run.fleet.tend();
+            job.is_done().then(|| calm.elapsed())
         });
+        let finished = match done {
+            Ok(time) => Some(time),
+            Err(message) if contender.is_own() => panic!("{message}"),
+            Err(_) => None,
+        };
+        let load = load();
         run.fleet.stop_all();
-        let verdict = ledger.judge(job, Order::Key, &run.fleet.faults);
-        Outcome { seed, records: ledger.len(), steps: steps.len(), verdict, stalls: watch.finish() }
+        let Fleet { faults, ended, disorderly, .. } = run.fleet;
+        let metadata = if contender.is_own() { Metadata::Own } else { Metadata::Foreign };
+        let verdict = ledger.judge_with(job, Order::Key, &faults, metadata);
+        if let Some(folder) = logs {
+            let file = folder.join("evidence.txt");
+            let written = fs::create_dir_all(folder)
+                .and_then(|()| fs::write(&file, format!("{faults}{}", ledger.evidence(job, &verdict))));
+            written.unwrap_or_else(|error| panic!("{} cannot be written: {error}", file.display()));
+        }
+        Outcome {
+            contender,
+            seed,
+            records: ledger.len(),
+            steps: steps.len(),
+            verdict,
+            still: watch.finish(),
+            ended,
+            disorderly,
+            finished,
+            load,
+        }
     })
+}
+
+/// Runnable processes on average over the last minute.
+fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Produces the seed's input until the other side of the channel is gone.
@@ -174,11 +261,11 @@ impl Run<'_> {
         }
     }
 
-    /// Lets time pass in which no host may end.
+    /// Lets time pass in which no host of ours may end.
     fn until(&mut self, at: Duration) {
         let limit = at.saturating_sub(self.started.elapsed()) + CALM;
         wait_until("it was time", limit, || {
-            self.fleet.assert_run();
+            self.fleet.tend();
             self.started.elapsed() >= at
         });
     }

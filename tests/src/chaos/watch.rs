@@ -21,6 +21,17 @@ struct Line {
     unfinished: HashSet<usize>,
     /// When it last had nothing to do, or something of it came out.
     moved: Instant,
+    /// When it was last noted that it stood still, if it has not moved since.
+    noted: Option<Instant>,
+}
+
+/// What stood still.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stillness {
+    /// Partitions that stood for as long as none may, one entry each time.
+    pub stalls: Vec<String>,
+    /// The longest that a partition with unfinished records stood.
+    pub longest: Duration,
 }
 
 /// What is seen: pure, the time is an argument.
@@ -31,7 +42,7 @@ struct Seen {
     partitions: HashMap<usize, i32>,
     /// Came out before it was seen to go in: two topics are read at their own pace.
     early: HashSet<usize>,
-    stalls: Vec<String>,
+    still: Stillness,
 }
 
 impl Seen {
@@ -39,10 +50,13 @@ impl Seen {
         if self.partitions.insert(number, partition).is_some() || self.early.remove(&number) {
             return;
         }
-        let line =
-            self.lines.entry(partition).or_insert_with(|| Line { unfinished: HashSet::new(), moved: now });
+        let line = self.lines.entry(partition).or_insert_with(|| Line {
+            unfinished: HashSet::new(),
+            moved: now,
+            noted: None,
+        });
         if line.unfinished.is_empty() {
-            line.moved = now;
+            (line.moved, line.noted) = (now, None);
         }
         line.unfinished.insert(number);
     }
@@ -51,7 +65,8 @@ impl Seen {
         match self.partitions.get(&number).and_then(|partition| self.lines.get_mut(partition)) {
             Some(line) => {
                 if line.unfinished.remove(&number) {
-                    line.moved = now;
+                    self.still.longest = self.still.longest.max(now.duration_since(line.moved));
+                    (line.moved, line.noted) = (now, None);
                 }
             }
             None => {
@@ -63,13 +78,17 @@ impl Seen {
     /// Notes each partition that stood still for so long, once in that time.
     fn look(&mut self, still: Duration, now: Instant) {
         for (partition, line) in &mut self.lines {
-            if !line.unfinished.is_empty() && now.duration_since(line.moved) >= still {
+            if line.unfinished.is_empty() {
+                continue;
+            }
+            self.still.longest = self.still.longest.max(now.duration_since(line.moved));
+            if now.duration_since(line.noted.unwrap_or(line.moved)) >= still {
                 let oldest = line.unfinished.iter().min();
-                self.stalls.push(format!(
+                self.still.stalls.push(format!(
                     "partition {partition}: {} unfinished, the oldest is record {oldest:?}, nothing for {still:?}",
                     line.unfinished.len()
                 ));
-                line.moved = now;
+                line.noted = Some(now);
             }
         }
     }
@@ -79,7 +98,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<String>>>,
+    thread: Option<JoinHandle<Stillness>>,
 }
 
 impl Watch {
@@ -119,7 +138,7 @@ impl Watch {
                 }
                 seen.look(still, Instant::now());
             }
-            seen.stalls
+            seen.still
         });
         Self { stop, thread: Some(thread) }
     }
@@ -129,7 +148,7 @@ impl Watch {
     /// # Panics
     /// When the thread did.
     #[must_use]
-    pub fn finish(mut self) -> Vec<String> {
+    pub fn finish(mut self) -> Stillness {
         self.stop.store(true, Ordering::Release);
         self.thread.take().map(|thread| thread.join().expect("watching does not panic")).unwrap_or_default()
     }
@@ -160,17 +179,18 @@ mod tests {
         seen.comes_out(1, at(20));
         seen.look(STILL, at(31));
         assert_eq!(
-            seen.stalls.len(),
+            seen.still.stalls.len(),
             1,
             "partition 1 moved, partition 2 has nothing to do: {:?}",
-            seen.stalls
+            seen.still.stalls
         );
-        assert!(seen.stalls[0].contains("partition 0"), "{:?}", seen.stalls);
+        assert!(seen.still.stalls[0].contains("partition 0"), "{:?}", seen.still.stalls);
         seen.look(STILL, at(40));
-        assert_eq!(seen.stalls.len(), 1, "once in that time");
+        assert_eq!(seen.still.stalls.len(), 1, "once in that time");
         seen.comes_out(2, at(41));
         seen.comes_out(2, at(42));
         seen.look(STILL, at(100));
-        assert_eq!(seen.stalls.len(), 2, "{:?}", seen.stalls);
+        assert_eq!(seen.still.stalls.len(), 2, "{:?}", seen.still.stalls);
+        assert_eq!(seen.still.longest, Duration::from_secs(100), "partition 0 never moved");
     }
 }

@@ -8,17 +8,20 @@
 //!
 //! | number | what it counts |
 //! |---|---|
-//! | lost | records that reached neither outputs nor dead letters |
+//! | lost | records that are committed and reached neither outputs nor dead letters |
+//! | unfinished | records that are neither committed nor in outputs or dead letters |
 //! | out of order | first arrivals behind a later record of their key |
 //! | past unfinished | records in a commit that was taken before their output was there |
 //! | taken back | records that a commit left out though one before it had them: a member wrote that owns nothing |
 //! | unexplained | repeats that no fault explains |
 //!
 //! The commit metadata is read with the host's own code. That it says the truth shows here all the same: a record
-//! that it names and that has not arrived is past unfinished.
+//! that it names and that has not arrived is past unfinished. Another program's metadata is not read
+//! ([`Metadata::Foreign`]), which is in its favour: what only metadata named counts as not committed, so it may run
+//! again after a fault, and may have been committed before it was done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sandmill::ids::Offset;
@@ -68,6 +71,12 @@ impl Faults {
     }
 }
 
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|Fault { what, from, until }| writeln!(f, "{what}: {from} to {until}"))
+    }
+}
+
 /// Milliseconds since 1970, as brokers on this machine see them.
 #[must_use]
 pub fn now() -> i64 {
@@ -75,12 +84,23 @@ pub fn now() -> i64 {
     i64::try_from(since.as_millis()).expect("the clock is before the end of time")
 }
 
+/// Whose metadata stands beside the commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// The host's.
+    Own,
+    /// Another program's: not read.
+    Foreign,
+}
+
 /// What an audit found. The promise is kept if all lists are empty; `repeated` may be more than 0, and is what
 /// faults explain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Inputs that reached neither outputs nor dead letters.
+    /// Inputs that reached neither outputs nor dead letters, and that a commit contains: they never will.
     pub lost: Vec<(usize, Place)>,
+    /// Inputs that reached neither, and that no commit contains: whoever goes on from the last one will run them.
+    pub unfinished: Vec<(usize, Place)>,
     /// First arrivals that came after the first arrival of a later record of the same order.
     pub out_of_order: Vec<(usize, Place)>,
     /// Inputs that a commit contained before they had arrived.
@@ -106,16 +126,62 @@ impl Ledger {
     /// When the broker stops answering.
     #[must_use]
     pub fn judge(&self, job: &Job<'_>, order: Order, faults: &Faults) -> Verdict {
-        let (outputs, dead) = (job.outputs(), job.dead());
-        self.weigh(&[&outputs, &dead], &job.kafka.commits_of(&job.group, &job.input), order, faults)
+        self.judge_with(job, order, faults, Metadata::Own)
     }
 
-    fn weigh(&self, arrived: &[&[Record]], commits: &[Commit], order: Order, faults: &Faults) -> Verdict {
+    /// The same for a program whose metadata may not be the host's.
+    ///
+    /// # Panics
+    /// As [`Ledger::judge`].
+    #[must_use]
+    pub fn judge_with(&self, job: &Job<'_>, order: Order, faults: &Faults, metadata: Metadata) -> Verdict {
+        let (outputs, dead) = (job.outputs(), job.dead());
+        let commits = job.kafka.commits_of(&job.group, &job.input);
+        self.weigh(&[&outputs, &dead], &commits, order, faults, metadata)
+    }
+
+    /// All that is known of the records that a verdict names, and every commit of their partitions: for people who
+    /// look for the reason. Times are milliseconds since 1970.
+    ///
+    /// # Panics
+    /// When the broker stops answering.
+    #[must_use]
+    pub fn evidence(&self, job: &Job<'_>, verdict: &Verdict) -> String {
+        let (outputs, dead) = (job.outputs(), job.dead());
+        let times = self.arrival_times(&[&outputs, &dead]);
+        let (mut text, mut partitions) = (String::new(), BTreeSet::new());
+        for (name, list) in verdict.lists() {
+            for (number, place) in list {
+                partitions.insert(place.partition);
+                let (Place { partition, offset }, times) = (place, &times[*number]);
+                let _ = writeln!(text, "{name}: record {number} at {partition}/{offset}, arrived {times:?}");
+            }
+        }
+        let commits = job.kafka.commits_of(&job.group, &job.input);
+        for Commit { partition, offset, metadata, at } in commits {
+            if partitions.contains(&partition) {
+                let _ = writeln!(text, "commit {at}: {partition}/{offset} {metadata:?}");
+            }
+        }
+        text
+    }
+
+    fn weigh(
+        &self,
+        arrived: &[&[Record]],
+        commits: &[Commit],
+        order: Order,
+        faults: &Faults,
+        metadata: Metadata,
+    ) -> Verdict {
         let report = self.compare(arrived, order);
         let times = self.arrival_times(arrived);
-        let history = History::of(&self.inputs, commits);
+        let history = History::of(&self.inputs, commits, metadata);
+        let is_committed = |(number, _): &(usize, Place)| history.since[*number].is_some();
+        let (lost, unfinished) = report.lost.into_iter().partition(is_committed);
         let mut verdict = Verdict {
-            lost: report.lost,
+            lost,
+            unfinished,
             out_of_order: report.out_of_order,
             strange: [report.strange, history.unreadable].concat(),
             repeated: report.repeated.len(),
@@ -159,6 +225,7 @@ impl Ledger {
 /// What the broker's log of commits says about each input.
 struct History<'a> {
     inputs: &'a [Input],
+    metadata: Metadata,
     /// Since when it is in a commit, by number.
     since: Vec<Option<i64>>,
     taken_back: BTreeSet<usize>,
@@ -166,13 +233,14 @@ struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    fn of(inputs: &'a [Input], commits: &[Commit]) -> Self {
+    fn of(inputs: &'a [Input], commits: &[Commit], metadata: Metadata) -> Self {
         let mut numbers: BTreeMap<i32, BTreeMap<i64, usize>> = BTreeMap::new();
         for (number, input) in inputs.iter().enumerate() {
             numbers.entry(input.place.partition).or_default().insert(input.place.offset, number);
         }
         let mut history = Self {
             inputs,
+            metadata,
             since: vec![None; inputs.len()],
             taken_back: BTreeSet::new(),
             unreadable: Vec::new(),
@@ -214,6 +282,9 @@ impl<'a> History<'a> {
 
     /// The inputs above a commit's offset that its metadata names as complete.
     fn above(&mut self, numbers: &BTreeMap<i64, usize>, commit: &Commit) -> BTreeSet<usize> {
+        if self.metadata == Metadata::Foreign {
+            return BTreeSet::new();
+        }
         // Tag 0: the topic is not created again while an audit goes on.
         match progress::decode(commit.metadata.as_bytes(), Offset(commit.offset), 0) {
             Ok(restored) => numbers
@@ -236,14 +307,21 @@ impl Verdict {
     /// With all numbers and a few examples of each.
     #[track_caller]
     pub fn assert_kept(&self) {
-        let lists = self.lists().iter().all(|(_, list)| list.is_empty());
-        assert!(lists && self.strange.is_empty(), "{self}");
         assert!(self.commits > 0, "the broker's log has no commit of this group: nothing was judged");
+        assert!(self.is_kept(), "{self}");
     }
 
-    fn lists(&self) -> [(&'static str, &[(usize, Place)]); 5] {
+    /// Whether every promise was kept, as far as commits show it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        let lists = self.lists().iter().all(|(_, list)| list.is_empty());
+        lists && self.strange.is_empty() && self.commits > 0
+    }
+
+    fn lists(&self) -> [(&'static str, &[(usize, Place)]); 6] {
         [
             ("lost", &self.lost),
+            ("unfinished", &self.unfinished),
             ("order violations", &self.out_of_order),
             ("commits past unfinished records", &self.past_unfinished),
             ("taken back by a commit", &self.taken_back),
@@ -309,7 +387,7 @@ mod tests {
     }
 
     fn weigh(count: usize, arrivals: &[(usize, i64)], commits: &[Commit], faults: &Faults) -> Verdict {
-        ledger(count).weigh(&[&outputs(arrivals)], commits, Order::Partition, faults)
+        ledger(count).weigh(&[&outputs(arrivals)], commits, Order::Partition, faults, Metadata::Own)
     }
 
     fn numbers(list: &[(usize, Place)]) -> Vec<usize> {
@@ -360,6 +438,35 @@ mod tests {
         let mut later = Faults::default();
         later.span("a kill after all was committed", 41, 42);
         assert_eq!(numbers(&weigh(4, &again, &commits, &later).unexplained), [1, 3]);
+    }
+
+    #[test]
+    fn what_never_arrived_is_lost_only_where_a_commit_has_it() {
+        let verdict = weigh(4, &ALL[..1], &[commit(20, 4, &[0, 1, 3])], &Faults::default());
+        assert_eq!((numbers(&verdict.lost), numbers(&verdict.unfinished)), (vec![1, 3], vec![2]));
+    }
+
+    #[test]
+    fn another_programs_commits_count_by_their_offsets_alone() {
+        let commit = |at, offset| Commit { partition: 0, offset, metadata: "its own".to_owned(), at };
+        let again = [ALL, &[(1, 30), (3, 31)]].concat();
+        let mut faults = Faults::default();
+        faults.span("a kill", 20, 22);
+        let weigh = |commits: &[Commit], faults: &Faults| {
+            ledger(4).weigh(&[&outputs(&again)], commits, Order::Partition, faults, Metadata::Foreign)
+        };
+        let verdict = weigh(&[commit(14, 2), commit(40, 4)], &faults);
+        assert!(verdict.strange.is_empty(), "{verdict}");
+        assert_eq!(
+            numbers(&verdict.unexplained),
+            [1],
+            "the offset had it, and of the other it cannot be known"
+        );
+        let verdict = weigh(&[commit(12, 4), commit(15, 1)], &faults);
+        assert_eq!(
+            (numbers(&verdict.past_unfinished), numbers(&verdict.taken_back)),
+            (vec![3], vec![1, 2, 3])
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 mod audit;
 
-pub use audit::{Faults, Verdict, now};
+pub use audit::{Faults, Metadata, Verdict, now};
 
 use std::collections::BTreeMap;
 use std::fmt;

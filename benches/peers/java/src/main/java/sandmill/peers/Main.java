@@ -14,6 +14,8 @@ import java.util.concurrent.ExecutionException;
  * <p>A contender reads one topic to its end, says on stdout how that goes ({@link Report}), and stays until its
  * stdin ends, so that its memory and its CPU time can be read while it lives. It ends with 0; with 1 where the
  * run failed, with 2 where the command line cannot be meant, and then says why on stderr.
+ *
+ * <p>{@code flaky} is no contender of the ladder: a service that runs until it is told to end ({@link Flaky}).
  */
 public final class Main {
     private static final PrintStream OUT = utf8(FileDescriptor.out);
@@ -28,6 +30,14 @@ public final class Main {
 
     private static int run(String[] arguments) {
         try {
+            if (arguments.length > 0 && arguments[0].equals("flaky")) {
+                List<String> rest = List.of(arguments).subList(1, arguments.length);
+                if (rest.equals(List.of("--version"))) {
+                    OUT.println(Flaky.versions());
+                    return 0;
+                }
+                return new Flaky(Flaky.Settings.of(rest)).run(OUT, ERR);
+            }
             Options options = Options.of(List.of(arguments));
             if (options.selfcheck().isPresent()) {
                 SelfCheck.run(options.selfcheck().get(), OUT);
@@ -40,7 +50,7 @@ public final class Main {
             contender.leave();
             return 0;
         } catch (Options.Refused refused) {
-            ERR.println(refused.getMessage() + "\n" + Options.USAGE);
+            ERR.println(refused.getMessage() + "\n" + Options.USAGE + "\nor " + Flaky.USAGE);
             return 2;
         } catch (Throwable failed) {
             ERR.println("failed: " + reasons(failed));

@@ -34,7 +34,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  */
 final class Parallel implements Contender {
     private static final Duration COMMIT_EVERY = Duration.ofMillis(Clients.COMMIT_EVERY_MS);
-    private static final String VERSION_FILE =
+    static final String VERSION_FILE =
         "/META-INF/maven/io.confluent.parallelconsumer/parallel-consumer-core/pom.properties";
     /** Where the sums of all bytes go, so that no compiler can leave the reading out. */
     private static volatile long sink;

@@ -1,0 +1,142 @@
+//! The same seed and time of chaos for our host and for Confluent's Parallel Consumer, one after the other, each on
+//! a cluster of its own; then both ledgers side by side.
+//!
+//! `cargo xtask chaos --against confluent` builds what it needs and runs it. With `--docs` the session goes into
+//! `tests/results/chaos.json`, and all sessions of that file into `docs/DELIVERY.md`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lexopt::prelude::*;
+use sandmill_tests::chaos::{Column, Conditions, Ledgers, Session, run_with};
+use sandmill_tests::contender::Contender;
+use sandmill_tests::kafka::Kafka;
+use sandmill_tests::required_path;
+
+struct Options {
+    jar: PathBuf,
+    minutes: u64,
+    seed: u64,
+    /// Logs of all processes go there.
+    logs: PathBuf,
+    docs: bool,
+    /// Run nothing: only write the page anew from the results.
+    render: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let options = options()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (results, page) = (root.join("tests/results/chaos.json"), root.join("docs/DELIVERY.md"));
+    if options.render {
+        return publish(&ledgers(&results)?, &results, &page).map(|()| ExitCode::SUCCESS);
+    }
+    let contenders = [Contender::Sandmill, Contender::ParallelConsumer(options.jar.clone())];
+    let conditions = conditions(&contenders)?;
+    println!("seed {}, {} minutes", options.seed, options.minutes);
+    let (mut columns, mut kept) = (Vec::new(), true);
+    for contender in contenders {
+        println!("\n== {}", contender.name());
+        let logs = options.logs.join(options.seed.to_string()).join(contender.word());
+        let time = Duration::from_secs(60 * options.minutes);
+        let own = contender.is_own();
+        let outcome = run_with(&Kafka::start(3), contender, options.seed, time, Some(logs));
+        println!("{outcome}");
+        kept &= !own || outcome.is_kept();
+        columns.push(Column::from(&outcome));
+    }
+    let session = Session { seed: options.seed, minutes: options.minutes, conditions, columns };
+    println!("\n{}", session.markdown());
+    if options.docs {
+        let mut ledgers = ledgers(&results)?;
+        ledgers.add(session);
+        publish(&ledgers, &results, &page)?;
+    }
+    Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn options() -> Result<Options> {
+    let (mut jar, mut minutes, mut seed, mut logs) = (None, 3, fastrand::u64(..), None);
+    let (mut docs, mut render) = (false, false);
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("jar") => jar = Some(PathBuf::from(arguments.value()?)),
+            Long("minutes") => minutes = arguments.value()?.parse()?,
+            Long("seed") => seed = arguments.value()?.parse()?,
+            Long("logs") => logs = Some(PathBuf::from(arguments.value()?)),
+            Long("docs") => docs = true,
+            Long("render") => render = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Options {
+        // Its processes run in folders of their own.
+        jar: jar.context("--jar is missing")?.canonicalize().context("--jar names no file")?,
+        minutes,
+        seed,
+        logs: logs.context("--logs is missing")?,
+        docs,
+        render,
+    })
+}
+
+fn conditions(contenders: &[Contender]) -> Result<Conditions> {
+    let machine = sandmill::bench::Conditions::gather()?;
+    let version = |contender: &Contender| {
+        contender.versions().with_context(|| format!("{} cannot be started", contender.name()))
+    };
+    Ok(Conditions {
+        date: machine.date,
+        tree: tree(),
+        cpu: machine.cpu,
+        cores: machine.cores,
+        memory_gib: machine.memory_gib,
+        load_average: machine.load_average,
+        kafka: kafka()?,
+        versions: contenders.iter().map(version).collect::<Result<_>>()?,
+    })
+}
+
+/// The brokers' version, as their jar is named.
+fn kafka() -> Result<String> {
+    let jars = fs::read_dir(required_path("SANDMILL_KAFKA_LIBS"))?;
+    let version = |name: &str| Some(name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?.to_owned());
+    jars.filter_map(|jar| version(&jar.ok()?.file_name().into_string().ok()?))
+        .next()
+        .context("SANDMILL_KAFKA_LIBS holds no kafka-clients")
+}
+
+/// The commit that is checked out, with a mark where code differs from it; empty outside a repository.
+fn tree() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    let code = ["status", "--porcelain", "--", "../host", "../kafka-ffi", "../tests/src", "../benches/peers"];
+    let changed = !git(&code).is_empty();
+    format!("{}{}", git(&["rev-parse", "--short=12", "HEAD"]), if changed { "+" } else { "" })
+}
+
+/// What the results file holds; nothing where there is none yet.
+fn ledgers(results: &Path) -> Result<Ledgers> {
+    if !results.exists() {
+        return Ok(Ledgers::default());
+    }
+    let text = fs::read_to_string(results).with_context(|| format!("cannot read {}", results.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} holds no ledgers", results.display()))
+}
+
+fn publish(ledgers: &Ledgers, results: &Path, page: &Path) -> Result<()> {
+    let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let text = ledgers.put_into(&text).with_context(|| format!("{} lacks the marks", page.display()))?;
+    if let Some(folder) = results.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let json = serde_json::to_string_pretty(ledgers).context("ledgers can be written as JSON")? + "\n";
+    fs::write(results, json).with_context(|| format!("cannot write {}", results.display()))?;
+    fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
+}

@@ -1,0 +1,69 @@
+//! `cargo xtask chaos`: the chaotic run alone, or beside that of another program.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+
+use crate::paths::Paths;
+use crate::stages::Stages;
+use crate::{guests, kafka, peers, shell, test, tools};
+
+/// The program beside which our host can run.
+const CONFLUENT: &str = "confluent";
+
+/// Minutes of a run of our own, and of each of two side by side.
+const ALONE: u64 = 20;
+const BESIDE: u64 = 3;
+
+/// What to run.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// For how long things break.
+    pub minutes: Option<u64>,
+    /// What decides over the faults; without it one is drawn.
+    pub seed: Option<u64>,
+    /// Beside whom.
+    pub against: Option<String>,
+    /// Write the results and the page.
+    pub docs: bool,
+}
+
+/// Builds what it needs and runs it; gives its exit code.
+pub fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
+    let Some(other) = &options.against else {
+        ensure!(!options.docs, "--docs goes with --against {CONFLUENT}");
+        return test::run(paths, &test::Options::chaos(options.minutes.unwrap_or(ALONE), options.seed));
+    };
+    ensure!(other == CONFLUENT, "--against can be {CONFLUENT}, not {other}");
+    let mut stages = Stages::begin();
+    stages.run("tools", |_| {
+        tools::require(&tools::NATIVE)?;
+        tools::require(&[tools::JAVA])?;
+        guests::add_targets(paths)
+    })?;
+    let guests = stages.run("handlers to Wasm", |_| guests::build(paths))?;
+    let jars = stages.run("Apache Kafka", |_| kafka::jars(paths))?;
+    let jar = stages.run("Parallel Consumer", |_| peers::java(paths))?;
+    stages.run("build", |_| {
+        shell::run(paths.cargo().args(["build", "--release", "--workspace", "--all-targets"]))
+    })?;
+    stages.times();
+    let mut command = paths.command(paths.target.join("release/side-by-side"));
+    command
+        .env("SANDMILL_BIN", paths.binary())
+        .env("SANDMILL_GUESTS", guests)
+        .env("SANDMILL_KAFKA_LIBS", jars)
+        .args(["--minutes", &options.minutes.unwrap_or(BESIDE).to_string()])
+        .arg("--jar")
+        .arg(jar)
+        .arg("--logs")
+        .arg(paths.target.join("chaos"));
+    if let Some(seed) = options.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    if options.docs {
+        command.arg("--docs");
+    }
+    let status = shell::status(&mut command)?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
