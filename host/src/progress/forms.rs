@@ -154,13 +154,13 @@ pub(super) fn read(
         }
         Form::Rice => {
             let Some((&parameter, codes)) = payload.split_first() else { return Some(()) };
-            // What is written ends with a code, and the code with a one.
-            codes.last().filter(|&&byte| byte != 0)?;
             let parameter =
                 Some(u32::from(parameter)).filter(|&parameter| parameter <= rice::MAX_PARAMETER)?;
-            let mut numbers = rice::Reader::new(codes, parameter);
+            // Without a code there is no parameter either.
+            let mut numbers = rice::Reader::new(codes, parameter).filter(|_| !codes.is_empty())?;
             let mut from = 0;
-            while let Some(number) = numbers.next() {
+            while !numbers.is_done() {
+                let number = numbers.next()?;
                 from += number;
                 take(from..from + 1)?;
                 from += 1;
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn payloads_that_contradict_themselves_are_refused() {
-        let refused: [(Form, &[u8], u64, &str); 18] = [
+        let refused: [(Form, &[u8], u64, &str); 19] = [
             (Form::Bitset, &[0b1], 1, "the last offset is unfinished"),
             (Form::Bitset, &[0, 1], 8, "past the span"),
             (Form::Bitset, &[1, 0], 80, "zeros at the end"),
@@ -259,6 +259,7 @@ mod tests {
             (Form::Rice, &[0, 0b1000_0000], 8, "past the span"),
             (Form::Rice, &[0, 1, 0], 80, "zeros at the end"),
             (Form::Rice, &[0], 80, "a parameter and no code"),
+            (Form::Rice, &[4, 4], 80, "ends in a code"),
             (Form::Rice, &[25, 0, 0, 0, 2], 1 << 24, "a parameter beyond any distance"),
             (Form::Rice, &[24, 0, 0, 0, 0, 0, 0, 0x80], 1 << 24, "a distance of many times 2^24"),
             (Form::Runs, &[0], 100, "a run without length"),

@@ -57,16 +57,25 @@ fn set(bytes: &mut [u8], bit: u64) {
 pub(super) struct Reader<'b> {
     bytes: &'b [u8],
     at: u64,
+    /// Behind the last one.
+    end: u64,
     parameter: u32,
 }
 
 impl<'b> Reader<'b> {
-    /// `parameter` is at most [`MAX_PARAMETER`].
-    pub(super) fn new(bytes: &'b [u8], parameter: u32) -> Self {
-        Self { bytes, at: 0, parameter }
+    /// `parameter` is at most [`MAX_PARAMETER`]. `None` if the last byte is zero, which is never written.
+    pub(super) fn new(bytes: &'b [u8], parameter: u32) -> Option<Self> {
+        let last = bytes.last().map_or(0, |last| last.leading_zeros());
+        let end = bytes.len() as u64 * 8 - u64::from(last);
+        (last < 8).then_some(Self { bytes, at: 0, end, parameter })
     }
 
-    /// The next number; `None` where only zeros are left.
+    /// Whether all numbers are read.
+    pub(super) const fn is_done(&self) -> bool {
+        self.at >= self.end
+    }
+
+    /// The next number; `None` if the bits end in its midst.
     pub(super) fn next(&mut self) -> Option<u64> {
         let rest = self.word() & ((1 << self.parameter) - 1);
         let from = self.at + u64::from(self.parameter);
@@ -74,7 +83,7 @@ impl<'b> Reader<'b> {
         // At least 57 bits of each word are new.
         while self.word() == 0 {
             self.at += 64 - self.at % 8;
-            if self.at >= self.bytes.len() as u64 * 8 {
+            if self.is_done() {
                 return None;
             }
         }
@@ -112,9 +121,13 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8], parameter: u32) -> Vec<u64> {
-        let mut reader = Reader::new(bytes, parameter);
-        std::iter::from_fn(|| reader.next()).collect()
+    fn read(bytes: &[u8], parameter: u32) -> Option<Vec<u64>> {
+        let mut reader = Reader::new(bytes, parameter)?;
+        let mut numbers = Vec::new();
+        while !reader.is_done() {
+            numbers.push(reader.next()?);
+        }
+        Some(numbers)
     }
 
     #[test]
@@ -122,16 +135,20 @@ mod tests {
         // 9 = 2 * 4 + 1: 01 low bits, lowest first, two zeros, a one.
         assert_eq!(written(&[9], 2), [0b1_00_01]);
         assert_eq!(written(&[0, 0, 3], 0), [0b10_0011]);
-        assert_eq!(read(&[0b10_0011], 0), [0, 0, 3]);
+        assert_eq!(read(&[0b10_0011], 0), Some(vec![0, 0, 3]));
     }
 
     #[test]
-    fn zeros_alone_are_no_number_however_many() {
-        for zeros in [0, 1, 7, 8, 9, 1000] {
+    fn zeros_at_the_end_and_half_a_number_are_refused() {
+        for zeros in [1, 7, 8, 9, 1000] {
             for parameter in [0, 1, 24] {
-                assert_eq!(read(&vec![0; zeros], parameter), [0; 0]);
+                assert_eq!(read(&vec![0; zeros], parameter), None);
             }
         }
+        // 0010: low bits of which no one follows, behind a whole number or alone.
+        assert_eq!(read(&[0b0100_0000 | 0b1_0001], 4), None);
+        assert_eq!(read(&[0b0100], 4), None);
+        assert_eq!(read(&[], 4), Some(vec![]));
     }
 
     #[test]
@@ -153,7 +170,7 @@ mod tests {
         ) {
             let bytes = written(&numbers, parameter);
             prop_assert!(bytes.last() != Some(&0));
-            prop_assert_eq!(read(&bytes, parameter), numbers);
+            prop_assert_eq!(read(&bytes, parameter), Some(numbers));
         }
 
         #[test]
