@@ -8,6 +8,7 @@ mod bugs;
 mod chaos;
 mod counts;
 mod deny;
+mod fuzz;
 mod guests;
 mod kafka;
 mod paths;
@@ -43,6 +44,9 @@ cargo xtask TASK
                           parse-output, into profiles/ in the target folder
   bugs [NAME]             put bugs into the consumer's state machine, one at a time, and show which seed of
                           the simulation finds each; with NAME only those whose names contain it
+  fuzz [--target NAME] [--minutes N]
+                          look for inputs that break the bookkeeping of a partition: each target of fuzz/, or the
+                          one named, for 5 minutes unless said otherwise; what breaks it is kept in fuzz/seeds
   check                   formatting and lints alone
   guests                  compile the example handlers for wasm32-wasip2 and wasm32-wasip1
   kafka                   fetch the jars of Apache Kafka for the end-to-end tests, once
@@ -119,6 +123,17 @@ fn run() -> Result<ExitCode> {
                 }
             }
             bugs::run(&paths, filter.as_deref())?;
+        }
+        "fuzz" => {
+            let (mut target, mut minutes) = (None, 5_u64);
+            while let Some(argument) = arguments.next()? {
+                match argument {
+                    Long("target") => target = Some(arguments.value()?.string()?),
+                    Long("minutes") => minutes = arguments.value()?.parse()?,
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            return fuzz::run(&paths, target.as_deref(), minutes);
         }
         "check" => test::check(&paths)?,
         "guests" => println!("{}", guests::build(&paths)?.display()),

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use crate::paths::Paths;
+use crate::shell;
+
 /// A program or header that no task can bring along.
 pub struct Tool {
     name: &'static str,
@@ -66,6 +69,14 @@ pub const GO: Tool = Tool {
     present: || on_path("go").is_some(),
 };
 
+/// Compiles the fuzzer.
+pub const CXX: Tool = Tool {
+    name: "c++",
+    why: "compiles libFuzzer, which guides the inputs of `cargo xtask fuzz`",
+    install: "apt-get install g++",
+    present: || on_path("c++").is_some(),
+};
+
 /// Samples where a program spends its time.
 pub const PERF: Tool = Tool {
     name: "perf",
@@ -90,6 +101,30 @@ impl Tool {
 pub fn require(tools: &[Tool]) -> Result<()> {
     let missing: Vec<String> = tools.iter().filter(|tool| !tool.is_present()).map(Tool::missing).collect();
     if missing.is_empty() { Ok(()) } else { bail!("{}", missing.join("\n       ")) }
+}
+
+/// A subcommand of cargo: on the path, in the cache, or compiled into the cache. Unoptimized: that takes half of
+/// the time, at most a minute on two cores, and none of them computes much itself.
+pub fn installed(paths: &Paths, program: &str, version: &str) -> Result<PathBuf> {
+    if let Some(found) = on_path(program) {
+        return Ok(found);
+    }
+    let root = paths.cache.join(format!("tools/{program}-{version}"));
+    let path = root.join("bin").join(program);
+    if !path.is_file() {
+        println!("compiling {program} {version} into {}, once", root.display());
+        let mut cargo = paths.cargo();
+        cargo
+            .args(["install", "--debug", "--locked", "--version", version, "--root"])
+            .arg(&root)
+            .arg(program)
+            .env("CARGO_TARGET_DIR", paths.target.join("tools"));
+        shell::run(&mut cargo)?;
+    }
+    if !path.is_file() {
+        bail!("{program} is not at {} after it was installed", path.display());
+    }
+    Ok(path)
 }
 
 /// Where a program lies.

@@ -11,6 +11,7 @@
 //! ```
 
 mod circuit;
+mod metadata;
 mod promises;
 mod seen;
 mod shrink;

@@ -4,7 +4,7 @@
 //! "sm" version base64url( checksum:4  form:1  topic tag:4  base:varint  span:varint  payload )
 //! ```
 //! Version 1. The check sum is CRC-32C, little-endian as the tag, over the prefix and all bytes after the check
-//! sum. `base..base + span` is the range that the payload tells about, in one of three [forms](super::forms):
+//! sum. `base..base + span` is the range that the payload tells about, in one of four [forms](super::forms):
 //! every record in it is complete but for those that the payload names. Holes of the log count as complete:
 //! nobody will ever ask for them.
 //!
@@ -120,7 +120,7 @@ pub(super) const fn max_bytes(chars: usize) -> usize {
 }
 
 /// Writes which offsets of `base..horizon` are complete: all but the runs `unfinished`, which are distances from
-/// `base`, ascending and not adjacent.
+/// `base`, ascending and not adjacent, `count` offsets in all.
 ///
 /// Returns the text, of at most `max_chars` characters, and how far it tells: up to `horizon`, or as far as
 /// there was room. The text is empty if it tells nothing.
@@ -128,13 +128,14 @@ pub(super) fn encode(
     base: Offset,
     topic_tag: u32,
     horizon: Offset,
+    count: u64,
     unfinished: impl Iterator<Item = Range<u64>>,
     max_chars: usize,
 ) -> (String, Offset) {
     let span = horizon.distance_from(base);
     let header = FIXED_HEADER + (varint_size(base.0 as u64) + varint_size(span)) as usize;
     let Some(room) = max_bytes(max_chars).checked_sub(header) else { return (String::new(), base) };
-    let mut drafts = Form::ALL.map(|form| Draft::new(form, room));
+    let mut drafts = Form::ALL.map(|form| Draft::new(form, room, count, span));
     for run in unfinished {
         drafts.iter_mut().for_each(|draft| draft.push(&run));
         if drafts.iter().all(Draft::is_full) {
@@ -142,7 +143,7 @@ pub(super) fn encode(
         }
     }
     let best = drafts.iter().max_by_key(|draft| (draft.reach(span), std::cmp::Reverse(draft.payload.len())));
-    let best = best.expect("there are three forms");
+    let best = best.expect("there are four forms");
     let reach = best.reach(span);
     if reach == 0 {
         return (String::new(), base);
@@ -244,7 +245,7 @@ mod tests {
     }
 
     fn valid() -> String {
-        let (text, reach) = encode(BASE, TAG, Offset(1_300), [0..1, 7..200].into_iter(), 4096);
+        let (text, reach) = encode(BASE, TAG, Offset(1_300), 194, [0..1, 7..200].into_iter(), 4096);
         assert_eq!(reach, Offset(1_300));
         text
     }
@@ -262,6 +263,27 @@ mod tests {
         let completed: Vec<i64> =
             (0..2_000).filter(|&offset| restored.is_completed(Offset(offset))).collect();
         assert_eq!(completed, (1_001..1_007).chain(1_200..1_300).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn each_form_as_version_1_wrote_it_stays_readable() {
+        let every = |step: usize| (0..100).step_by(step).map(|at| at..at + 1).collect::<Vec<_>>();
+        let texts = [
+            (Form::Bitset, every(2), "sm1jWRJlgHNqwAA6AdkVVVVVVVVVVVVVVVVBQ"),
+            (Form::Runs, vec![0..40, 60..99], "sm1BiBjvALNqwAA6AdkACgUJw"),
+            (Form::Sparse, vec![0..1, 90..91], "sm1_zu8qwPNqwAA6AdkAFk"),
+            (Form::Rice, every(7), "sm10P5OXATNqwAA6AdkAlRVVVVVVVUF"),
+        ];
+        for (form, runs, text) in texts {
+            let offsets: Vec<u64> = runs.iter().cloned().flatten().collect();
+            let (written, _) = encode(BASE, TAG, Offset(1_100), offsets.len() as u64, runs.into_iter(), 4096);
+            assert_eq!(written, text, "{form:?}");
+            let bytes = BASE64.decode(&text[3..]).expect("it is base64");
+            assert_eq!(bytes[4], form as u8);
+            let restored = decode(text.as_bytes(), BASE, TAG).expect("it is valid");
+            let unfinished = (0..100).filter(|&at| !restored.is_completed(Offset(1_000 + at as i64)));
+            assert_eq!(unfinished.collect::<Vec<_>>(), offsets, "{form:?}");
+        }
     }
 
     #[test]
@@ -328,15 +350,15 @@ mod tests {
     fn hostile_ranges_and_lengths_are_refused_under_a_valid_check_sum() {
         let base = BASE.0 as u64;
         for span in [MAX_SPAN + 1, 1 << 60, u64::MAX] {
-            for form in 1..=3 {
+            for form in 1..=4 {
                 refused(&forge(form, TAG, base, span, &[0]), &Reject::RangeTooLarge { span });
             }
         }
-        for form in 1..=3 {
+        for form in 1..=4 {
             refused(&forge(form, TAG, base, 0, &[]), &Reject::BadLengths);
             refused(&forge(form, TAG, base, 50, &[0xff; 4096]), &Reject::BadLengths);
         }
-        refused(&forge(4, TAG, base, 9, &[]), &Reject::BadLengths);
+        refused(&forge(5, TAG, base, 9, &[]), &Reject::BadLengths);
         refused(&seal(&[]), &Reject::BadLengths);
         refused(&seal(&[1, 0, 0]), &Reject::BadLengths);
         refused(&seal(&[1, 0, 0, 0, 0, 0xe8, 7]), &Reject::BadLengths);
@@ -372,7 +394,7 @@ mod tests {
     #[test]
     fn a_limit_without_room_for_any_metadata_gives_none() {
         for chars in 0..20 {
-            let (text, reach) = encode(BASE, TAG, Offset(1_300), std::iter::once(0..1), chars);
+            let (text, reach) = encode(BASE, TAG, Offset(1_300), 1, std::iter::once(0..1), chars);
             assert_eq!((text.as_str(), reach), ("", BASE));
         }
     }
@@ -399,7 +421,7 @@ mod tests {
 
         #[test]
         fn random_content_under_a_valid_check_sum_stays_within_its_range(
-            form in 0u8..5,
+            form in 0u8..6,
             span in prop_oneof![0u64..500, Just(MAX_SPAN), any::<u64>()],
             payload in prop::collection::vec(prop_oneof![0u8..4, any::<u8>()], 0..60),
         ) {

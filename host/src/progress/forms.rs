@@ -1,17 +1,21 @@
-//! The three ways to write down which offsets of a range are unfinished.
+//! The four ways to write down which offsets of a range are unfinished.
 //!
-//! Numbers are LEB128 varints, and count from the start of the range; what lies after the last unfinished offset
-//! is complete and takes no bytes.
+//! Numbers are LEB128 varints unless said otherwise, and count from the start of the range; what lies after the
+//! last unfinished offset is complete and takes no bytes.
 //!
 //! - *bitset*: bit `i % 8` of byte `i / 8` says that offset `i` is unfinished. For dense, irregular patterns.
 //! - *runs*: for each run of unfinished offsets, the completed ones before it and its length. For long runs.
 //! - *sparse*: for each unfinished offset, the completed ones between it and the one before. For a few
 //!   stragglers.
+//! - *rice*: the same numbers in [Rice codes](super::rice), behind a byte with their parameter. For many
+//!   stragglers, all over the range: a busy key that waits.
 //!
-//! All three are drafted in one pass over the runs, each until it is full; then the best is taken. So the memory
-//! of an encoding is bounded by its limit, and a draft that ran full still says how far it came.
+//! All are drafted in one pass over the runs, each until it is full; then the best is taken. So the memory of an
+//! encoding is bounded by its limit, and a draft that ran full still says how far it came.
 
 use std::ops::Range;
+
+use super::rice;
 
 /// A way to write the payload. The number is the one in the metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +24,11 @@ pub(super) enum Form {
     Bitset = 1,
     Runs = 2,
     Sparse = 3,
+    Rice = 4,
 }
 
 impl Form {
-    pub(super) const ALL: [Form; 3] = [Form::Bitset, Form::Runs, Form::Sparse];
+    pub(super) const ALL: [Form; 4] = [Form::Bitset, Form::Runs, Form::Sparse, Form::Rice];
 
     pub(super) fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|&form| form as u8 == number)
@@ -36,6 +41,9 @@ pub(super) struct Draft {
     pub(super) form: Form,
     pub(super) payload: Vec<u8>,
     limit: usize,
+    /// Of the Rice codes, and the bits that they take so far.
+    parameter: u32,
+    bits: u64,
     /// Just past the last unfinished offset written.
     end: u64,
     /// The first unfinished offset for which there was no room.
@@ -43,9 +51,11 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// An empty payload that takes up to `limit` bytes.
-    pub(super) fn new(form: Form, limit: usize) -> Self {
-        Self { form, payload: Vec::new(), limit, end: 0, full_at: None }
+    /// An empty payload that takes up to `limit` bytes. Rice codes are chosen for `count` unfinished offsets in
+    /// `span`: others fit as well, but may take more than the budget counted on.
+    pub(super) fn new(form: Form, limit: usize, count: u64, span: u64) -> Self {
+        let parameter = if form == Form::Rice { rice::parameter(count.clamp(1, span), span) } else { 0 };
+        Self { form, payload: Vec::new(), limit, parameter, bits: 0, end: 0, full_at: None }
     }
 
     /// Appends the next run of unfinished offsets: not empty, and not next to the one before. Nothing is
@@ -60,6 +70,10 @@ impl Draft {
             Form::Bitset => run.end.div_ceil(8),
             Form::Runs => self.payload.len() as u64 + varint_size(gap) + varint_size(length),
             Form::Sparse => self.payload.len() as u64 + varint_size(gap) + length - 1,
+            Form::Rice => {
+                let bits = rice::size(gap, self.parameter) + (length - 1) * rice::size(0, self.parameter);
+                1 + (self.bits + bits).div_ceil(8)
+            }
         };
         if size > self.limit as u64 {
             self.full_at = Some(run.start);
@@ -79,6 +93,15 @@ impl Draft {
             Form::Sparse => {
                 put_varint(&mut self.payload, gap);
                 self.payload.resize(size as usize, 0);
+            }
+            Form::Rice => {
+                self.payload.resize(size as usize, 0);
+                let (parameter, codes) = self.payload.split_first_mut().expect("it was just made longer");
+                *parameter = self.parameter as u8;
+                for number in std::iter::once(gap).chain((1..length).map(|_| 0)) {
+                    rice::put(codes, self.bits, number, self.parameter);
+                    self.bits += rice::size(number, self.parameter);
+                }
             }
         }
         self.end = run.end;
@@ -129,6 +152,21 @@ pub(super) fn read(
             }
             Some(())
         }
+        Form::Rice => {
+            let Some((&parameter, codes)) = payload.split_first() else { return Some(()) };
+            let parameter =
+                Some(u32::from(parameter)).filter(|&parameter| parameter <= rice::MAX_PARAMETER)?;
+            // Without a code there is no parameter either.
+            let mut numbers = rice::Reader::new(codes, parameter).filter(|_| !codes.is_empty())?;
+            let mut from = 0;
+            while !numbers.is_done() {
+                let number = numbers.next()?;
+                from += number;
+                take(from..from + 1)?;
+                from += 1;
+            }
+            Some(())
+        }
     }
 }
 
@@ -174,7 +212,8 @@ mod tests {
     const ROOM: usize = 1 << 20;
 
     fn draft(form: Form, runs: &[Range<u64>], limit: usize) -> Draft {
-        let mut draft = Draft::new(form, limit);
+        let count = runs.iter().map(|run| run.end - run.start).sum();
+        let mut draft = Draft::new(form, limit, count, runs.last().map_or(1, |run| run.end + 1));
         runs.iter().for_each(|run| draft.push(run));
         draft
     }
@@ -186,11 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_takes_few_bytes_as_runs_and_a_straggler_takes_few_as_sparse() {
+    fn each_form_has_patterns_for_which_it_is_the_shortest() {
         let size = |form, runs: &[Range<u64>]| draft(form, runs, ROOM).payload.len();
-        assert_eq!(Form::ALL.map(|form| size(form, &[0..5000, 9000..9500])), [1188, 7, 5501]);
-        assert_eq!(Form::ALL.map(|form| size(form, &[0..1, 100..101, 90_000..90_001])), [11_251, 8, 5]);
-        assert_eq!(Form::ALL.map(|form| size(form, &[0..1, 2..3, 4..5, 6..7])), [1, 8, 4]);
+        assert_eq!(Form::ALL.map(|form| size(form, &[0..5000, 9000..9500])), [1188, 7, 5501, 1189]);
+        assert_eq!(Form::ALL.map(|form| size(form, &[0..1, 100..101, 90_000..90_001])), [11_251, 8, 5, 8]);
+        assert_eq!(Form::ALL.map(|form| size(form, &[0..1, 2..3, 4..5, 6..7])), [1, 8, 4, 2]);
+        let scattered: Vec<Range<u64>> = (0..10_000).step_by(13).map(|at| at..at + 1).collect();
+        assert_eq!(Form::ALL.map(|form| size(form, &scattered)), [1250, 1540, 770, 483]);
     }
 
     #[test]
@@ -207,13 +248,20 @@ mod tests {
 
     #[test]
     fn payloads_that_contradict_themselves_are_refused() {
-        let refused: [(Form, &[u8], u64, &str); 12] = [
+        let refused: [(Form, &[u8], u64, &str); 19] = [
             (Form::Bitset, &[0b1], 1, "the last offset is unfinished"),
             (Form::Bitset, &[0, 1], 8, "past the span"),
             (Form::Bitset, &[1, 0], 80, "zeros at the end"),
             (Form::Sparse, &[0, 0], 2, "the last offset is unfinished"),
             (Form::Sparse, &[0x80], 100, "ends in a number"),
             (Form::Sparse, &[0xff; 10], 100, "a number of more than 64 bits"),
+            (Form::Rice, &[0, 0b11], 2, "the last offset is unfinished"),
+            (Form::Rice, &[0, 0b1000_0000], 8, "past the span"),
+            (Form::Rice, &[0, 1, 0], 80, "zeros at the end"),
+            (Form::Rice, &[0], 80, "a parameter and no code"),
+            (Form::Rice, &[4, 4], 80, "ends in a code"),
+            (Form::Rice, &[25, 0, 0, 0, 2], 1 << 24, "a parameter beyond any distance"),
+            (Form::Rice, &[24, 0, 0, 0, 0, 0, 0, 0x80], 1 << 24, "a distance of many times 2^24"),
             (Form::Runs, &[0], 100, "a run without length"),
             (Form::Runs, &[0, 0], 100, "an empty run"),
             (Form::Runs, &[0, 100], 100, "past the span"),
@@ -287,7 +335,7 @@ mod tests {
 
         #[test]
         fn random_payloads_are_read_or_refused_within_the_span(
-            number in 1u8..=3,
+            number in 1u8..=4,
             payload in prop::collection::vec(any::<u8>(), 0..40),
             span in 0u64..400,
         ) {

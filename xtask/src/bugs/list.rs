@@ -136,7 +136,7 @@ pub const BUGS: &[Bug] = &[
         name: "metadata overflows",
         what: "Records are admitted whether or not the commit's metadata has room for them.",
         file: "progress/budget.rs",
-        old: "span <= MAX_SPAN && (self.truncate || worst_payload(unfinished, span as usize) <= self.payload)",
+        old: "span <= MAX_SPAN && (self.truncate || self.holds(unfinished, span as usize))",
         new: "span <= MAX_SPAN && (self.truncate || unfinished > 0)",
     },
     Bug {
