@@ -124,6 +124,7 @@ pub struct Consumer {
     started: Instant,
 
     // Declared in the order in which they have to be dropped: all of them before the consumer.
+    closing: Closing,
     pub(super) lookups: Lookups,
     pub(super) queue: BatchQueue<Context>,
     pub(super) commits: Commits<Context>,
@@ -192,6 +193,7 @@ impl Consumer {
             publish,
             sleep,
             started: Instant::now(),
+            closing: Closing(consumer.clone()),
             lookups,
             queue,
             commits,
@@ -253,9 +255,9 @@ impl Consumer {
         if let Some(serial) = self.assigning {
             self.assigned(serial, &[]);
         }
-        let Consumer { lookups, queue, commits, consumer, publisher, .. } = self;
+        let Consumer { closing, lookups, queue, commits, consumer, publisher, .. } = self;
         publisher.flush(FLUSH);
-        consumer.context().close();
+        drop(closing);
         consumer.unsubscribe();
         let (over, ended) = std::sync::mpsc::channel::<()>();
         let closing = std::thread::Builder::new().name("closing".into()).spawn(move || {
@@ -274,9 +276,67 @@ impl Consumer {
     }
 }
 
+/// From its end on the client gives partitions back by itself. The client's end waits until they are, and there is
+/// no loop any more that would do it; also not if the thread panicked.
+struct Closing(Arc<BaseConsumer<Context>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.context().close();
+    }
+}
+
 /// The loop turns at least so often: for snapshots, and because polling keeps the member in its group.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(8);
 /// How long outputs of interrupted calls may linger at a stop.
 const FLUSH: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::kafka::EmbeddedBroker;
+    use crate::machine::tests::promises::options;
+
+    /// A panic is an error of ours. It must not leave a thread behind that nobody can join, nor a member that the
+    /// group waits for.
+    #[test]
+    fn a_consumer_that_panics_leaves_its_group_and_ends() {
+        let broker = EmbeddedBroker::start().expect("a broker");
+        broker.create_topic("in", 4).expect("a topic");
+        let servers = ("bootstrap.servers".to_owned(), broker.bootstrap_servers());
+        let sleep = Sleep::default();
+        let (inbox, deliveries) = (Arc::new(Inbox::new(sleep.wake())), Deliveries::new(sleep.wake()));
+        let settings = Settings {
+            properties: BTreeMap::from([servers]),
+            input: vec!["in".to_owned()],
+            group: "group".to_owned(),
+            start: Start::Earliest,
+            on_offset_lost: OnOffsetLost::Halt,
+            origin: Origin { group: "group".into(), handler: "h".into(), module_digest: "sha256:0".into() },
+        };
+        let publisher =
+            Publisher::start(&settings.properties, &[], None, deliveries.clone()).expect("a producer");
+        let publish = |snapshot: PipelineSnapshot| assert!(snapshot.partitions.is_empty(), "on purpose");
+        let consumer = Consumer::start(
+            settings,
+            Machine::new(options()),
+            inbox,
+            deliveries,
+            Arc::new(publisher),
+            Box::new(|_| {}),
+            Box::new(publish),
+            sleep,
+        );
+        let consumer = consumer.expect("a consumer");
+        let (ended, end) = channel();
+        std::thread::spawn(move || {
+            let run = std::thread::spawn(move || consumer.run());
+            ended.send(run.join().is_err())
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(true), "it panicked, and its thread ended");
+    }
+}

@@ -22,7 +22,7 @@ mod flow;
 mod partition;
 mod rebalance;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tickets;
 mod view;
 

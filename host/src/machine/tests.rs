@@ -12,7 +12,7 @@
 
 mod circuit;
 mod metadata;
-mod promises;
+pub(crate) mod promises;
 mod seen;
 mod shrink;
 mod slow;

@@ -195,7 +195,8 @@ fn dead_letters_that_nobody_takes_hold_up_their_records_and_no_others() {
     let job = job.dead_letters(0);
     let mut ledger = Ledger::default();
     // Every hundredth fails, all of one key.
-    let values = |at: usize| if at >= 100 && at % 100 == 0 { b"reject".to_vec() } else { b"ok".to_vec() };
+    let values =
+        |at: usize| if at >= 100 && at.is_multiple_of(100) { b"reject".to_vec() } else { b"ok".to_vec() };
     ledger.produce(&Producer::new(&kafka), &job.input, over_keys(400, 40, values));
     let (mut faults, from) = (Faults::default(), now());
     kafka.kill(2);

@@ -12,7 +12,7 @@ use crate::progress::Budget;
 use crate::time::Time;
 use crate::work::{CallRecord, Calls, Ended, Finished, Halt, Report, Retry, Work};
 
-pub(super) fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         ordering: Ordering::Key,
         shards: 4,
