@@ -117,11 +117,11 @@ fn java(jar: &Path, options: &[&str]) -> Command {
     java
 }
 
-/// Why a program ended, from the end of its log: the cause of all causes if there is one.
+/// Why a program ended, from the end of its log: the last line that is no place in a stack.
 pub(crate) fn reason(log: &str) -> String {
-    let cause = log.lines().rev().find_map(|line| line.trim().strip_prefix("Caused by: "));
-    let said = || log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with(['\t', ' ']));
-    cause.or_else(said).unwrap_or_default().to_owned()
+    let said = |line: &&str| !line.trim().is_empty() && !line.starts_with(['\t', ' ']);
+    let last = log.lines().rev().find(said).unwrap_or_default();
+    last.strip_prefix("Caused by: ").unwrap_or(last).to_owned()
 }
 
 #[cfg(test)]
@@ -144,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_the_last_cause_or_the_last_words() {
+    fn the_reason_is_the_last_cause_or_else_the_last_words() {
         let log = "INFO joined\nBoom: a\n\tat here\nCaused by: Bang: b\n\tat there\n\t... 3 more\n";
         assert_eq!(reason(log), "Bang: b");
-        assert_eq!(reason("INFO joined\nBoom: a\n\tat here\n"), "Boom: a");
+        assert_eq!(reason(&format!("{log}INFO left\nBoom: a\n\tat here\n")), "Boom: a");
         assert_eq!(reason(""), "");
     }
 }

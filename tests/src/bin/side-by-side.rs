@@ -2,7 +2,8 @@
 //! a cluster of its own; then both ledgers side by side.
 //!
 //! `cargo xtask chaos --against confluent` builds what it needs and runs it. With `--docs` the session goes into
-//! `tests/results/chaos.json`, and all sessions of that file into `docs/DELIVERY.md`.
+//! `tests/results/chaos.json`, and all sessions of that file into `docs/DELIVERY.md`. With `--render` nothing runs: the
+//! page is written anew from that file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,13 @@ use sandmill_tests::kafka::Kafka;
 use sandmill_tests::required_path;
 
 struct Options {
-    jar: PathBuf,
+    /// None with `render`.
+    jar: Option<PathBuf>,
     minutes: u64,
     seed: u64,
     /// Logs of all processes go there.
-    logs: PathBuf,
+    logs: Option<PathBuf>,
     docs: bool,
-    /// Run nothing: only write the page anew from the results.
     render: bool,
 }
 
@@ -34,16 +35,19 @@ fn main() -> Result<ExitCode> {
     if options.render {
         return publish(&ledgers(&results)?, &results, &page).map(|()| ExitCode::SUCCESS);
     }
-    let contenders = [Contender::Sandmill, Contender::ParallelConsumer(options.jar.clone())];
+    // Its processes run in folders of their own.
+    let jar = options.jar.context("--jar is missing")?.canonicalize().context("--jar names no file")?;
+    let contenders = [Contender::Sandmill, Contender::ParallelConsumer(jar)];
     let conditions = conditions(&contenders)?;
     println!("seed {}, {} minutes", options.seed, options.minutes);
     let (mut columns, mut kept) = (Vec::new(), true);
     for contender in contenders {
         println!("\n== {}", contender.name());
-        let logs = options.logs.join(options.seed.to_string()).join(contender.word());
+        let run = Path::new(&options.seed.to_string()).join(contender.word());
+        let logs = options.logs.as_ref().map(|folder| folder.join(run));
         let time = Duration::from_secs(60 * options.minutes);
         let own = contender.is_own();
-        let outcome = run_with(&Kafka::start(3), contender, options.seed, time, Some(logs));
+        let outcome = run_with(&Kafka::start(3), contender, options.seed, time, logs);
         println!("{outcome}");
         kept &= !own || outcome.is_kept();
         columns.push(Column::from(&outcome));
@@ -59,29 +63,21 @@ fn main() -> Result<ExitCode> {
 }
 
 fn options() -> Result<Options> {
-    let (mut jar, mut minutes, mut seed, mut logs) = (None, 3, fastrand::u64(..), None);
-    let (mut docs, mut render) = (false, false);
+    let seed = fastrand::u64(..);
+    let mut options = Options { jar: None, minutes: 3, seed, logs: None, docs: false, render: false };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("jar") => jar = Some(PathBuf::from(arguments.value()?)),
-            Long("minutes") => minutes = arguments.value()?.parse()?,
-            Long("seed") => seed = arguments.value()?.parse()?,
-            Long("logs") => logs = Some(PathBuf::from(arguments.value()?)),
-            Long("docs") => docs = true,
-            Long("render") => render = true,
+            Long("jar") => options.jar = Some(PathBuf::from(arguments.value()?)),
+            Long("minutes") => options.minutes = arguments.value()?.parse()?,
+            Long("seed") => options.seed = arguments.value()?.parse()?,
+            Long("logs") => options.logs = Some(PathBuf::from(arguments.value()?)),
+            Long("docs") => options.docs = true,
+            Long("render") => options.render = true,
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Options {
-        // Its processes run in folders of their own.
-        jar: jar.context("--jar is missing")?.canonicalize().context("--jar names no file")?,
-        minutes,
-        seed,
-        logs: logs.context("--logs is missing")?,
-        docs,
-        render,
-    })
+    Ok(options)
 }
 
 fn conditions(contenders: &[Contender]) -> Result<Conditions> {

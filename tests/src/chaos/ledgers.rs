@@ -262,6 +262,7 @@ mod tests {
             still: Stillness {
                 stalls: vec!["partition 1".to_owned()],
                 longest: Duration::from_millis(31_240),
+                place: Some((1, Duration::ZERO)),
             },
             ended: vec!["host 3, code 1: Boom (at once) (/a/folder/7.log)".to_owned()],
             disorderly: Vec::new(),

@@ -118,7 +118,9 @@ impl fmt::Display for Outcome {
         for (name, list) in lists {
             writeln!(f, "{name}: {} {:?}", list.len(), &list[..list.len().min(EXAMPLES)])?;
         }
-        writeln!(f, "the longest still: {:?}", still.longest)?;
+        if let Some((partition, since)) = still.place {
+            writeln!(f, "the longest still: partition {partition} from {since:?} for {:?}", still.longest)?;
+        }
         match finished {
             Some(time) => write!(f, "all was committed {time:?} after the last input"),
             None => write!(f, "not all was committed {CALM:?} after the last input"),

@@ -32,11 +32,24 @@ pub struct Stillness {
     pub stalls: Vec<String>,
     /// The longest that a partition with unfinished records stood.
     pub longest: Duration,
+    /// Which partition that was, and for how long the watch had gone on when it began.
+    pub place: Option<(i32, Duration)>,
+}
+
+impl Stillness {
+    /// Takes note of a partition that stands still since `moved`.
+    fn note(&mut self, partition: i32, moved: Instant, started: Instant, now: Instant) {
+        let time = now.duration_since(moved);
+        if time > self.longest {
+            (self.longest, self.place) = (time, Some((partition, moved.duration_since(started))));
+        }
+    }
 }
 
 /// What is seen: pure, the time is an argument.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
+    started: Instant,
     lines: HashMap<i32, Line>,
     /// Partition of each record.
     partitions: HashMap<usize, i32>,
@@ -46,6 +59,16 @@ struct Seen {
 }
 
 impl Seen {
+    fn new(started: Instant) -> Self {
+        Self {
+            started,
+            lines: HashMap::new(),
+            partitions: HashMap::new(),
+            early: HashSet::new(),
+            still: Stillness::default(),
+        }
+    }
+
     fn goes_in(&mut self, number: usize, partition: i32, now: Instant) {
         if self.partitions.insert(number, partition).is_some() || self.early.remove(&number) {
             return;
@@ -62,10 +85,11 @@ impl Seen {
     }
 
     fn comes_out(&mut self, number: usize, now: Instant) {
-        match self.partitions.get(&number).and_then(|partition| self.lines.get_mut(partition)) {
-            Some(line) => {
+        let partition = self.partitions.get(&number).copied();
+        match partition.and_then(|partition| Some((partition, self.lines.get_mut(&partition)?))) {
+            Some((partition, line)) => {
                 if line.unfinished.remove(&number) {
-                    self.still.longest = self.still.longest.max(now.duration_since(line.moved));
+                    self.still.note(partition, line.moved, self.started, now);
                     (line.moved, line.noted) = (now, None);
                 }
             }
@@ -81,7 +105,7 @@ impl Seen {
             if line.unfinished.is_empty() {
                 continue;
             }
-            self.still.longest = self.still.longest.max(now.duration_since(line.moved));
+            self.still.note(*partition, line.moved, self.started, now);
             if now.duration_since(line.noted.unwrap_or(line.moved)) >= still {
                 let oldest = line.unfinished.iter().min();
                 self.still.stalls.push(format!(
@@ -123,7 +147,7 @@ impl Watch {
         let (input, stop) = (job.input.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            let mut seen = Seen::default();
+            let mut seen = Seen::new(Instant::now());
             while !stopped.load(Ordering::Acquire) {
                 // Errors pass: a broker that is away is what is watched.
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
@@ -170,7 +194,7 @@ mod tests {
     fn only_a_partition_with_work_that_does_not_move_stands_still() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut seen = Seen::default();
+        let mut seen = Seen::new(start);
         seen.comes_out(7, at(0));
         seen.goes_in(7, 2, at(1));
         seen.goes_in(0, 0, at(0));
@@ -192,5 +216,6 @@ mod tests {
         seen.look(STILL, at(100));
         assert_eq!(seen.still.stalls.len(), 2, "{:?}", seen.still.stalls);
         assert_eq!(seen.still.longest, Duration::from_secs(100), "partition 0 never moved");
+        assert_eq!(seen.still.place, Some((0, Duration::ZERO)));
     }
 }
