@@ -11,6 +11,7 @@ mod deny;
 mod fuzz;
 mod guests;
 mod kafka;
+mod metadata;
 mod paths;
 mod peers;
 mod shell;
@@ -44,6 +45,8 @@ cargo xtask TASK
                           parse-output, into profiles/ in the target folder
   bugs [NAME]             put bugs into the consumer's state machine, one at a time, and show which seed of
                           the simulation finds each; with NAME only those whose names contain it
+  metadata-sizes          how long commit metadata gets for typical and worst gaps, beside that of Confluent's
+                          Parallel Consumer: into benches/results and docs/COMMIT-METADATA.md
   fuzz [--target NAME] [--minutes N]
                           look for inputs that break the bookkeeping of a partition: each target of fuzz/, or the
                           one named, for 5 minutes unless said otherwise; what breaks it is kept in fuzz/seeds
@@ -135,6 +138,7 @@ fn run() -> Result<ExitCode> {
             }
             return fuzz::run(&paths, target.as_deref(), minutes);
         }
+        "metadata-sizes" => metadata::sizes(&paths)?,
         "check" => test::check(&paths)?,
         "guests" => println!("{}", guests::build(&paths)?.display()),
         "kafka" => println!("{}", kafka::jars(&paths)?.display()),

@@ -16,6 +16,7 @@ mod harness;
 mod lost_positions;
 mod main_job;
 mod memory;
+mod metadata;
 mod metrics;
 mod orderings;
 mod rebalance;

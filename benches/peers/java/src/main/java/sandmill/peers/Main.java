@@ -38,6 +38,10 @@ public final class Main {
                 }
                 return new Flaky(Flaky.Settings.of(rest)).run(OUT, ERR);
             }
+            if (List.of(arguments).equals(List.of("metadata"))) {
+                Metadata.run(System.in, OUT);
+                return 0;
+            }
             Options options = Options.of(List.of(arguments));
             if (options.selfcheck().isPresent()) {
                 SelfCheck.run(options.selfcheck().get(), OUT);

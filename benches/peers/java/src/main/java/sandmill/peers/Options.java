@@ -42,7 +42,8 @@ record Options(
           --workload noop|parse   [--output TOPIC [--linger-ms L]]   (parallel: also wait, with --wait-ms W)
           [--ordering key|partition|unordered]         (plain: one thread keeps the order of partitions in any case)
           [--batch N] [--buffer N] [--concurrency N]   (parallel)
-        or --selfcheck FILE""";
+        or --selfcheck FILE
+        or metadata, and states of partitions on stdin""";
 
     enum Kind { PLAIN, PARALLEL }
 
