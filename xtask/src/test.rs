@@ -10,6 +10,9 @@ use crate::paths::{BESIDE, MAIN, Paths, SDK};
 use crate::stages::Stages;
 use crate::{bugs, deny, guests, kafka, shell, tools};
 
+/// How many tests run at once, as the tests' harness knows it.
+const THREADS: &str = "RUST_TEST_THREADS";
+
 /// What to run.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -74,6 +77,10 @@ fn all(paths: &Paths, options: &Options, stages: &mut Stages) -> Result<()> {
             cargo.args(["--exclude", "sandmill-tests", "--exclude", "sandmill-benches"]);
         }
         cargo.args(&options.filter);
+        // Most tests wait for brokers and hosts most of the time: on two cores four at once take half as long as two.
+        if std::env::var_os(THREADS).is_none() {
+            cargo.env(THREADS, "4");
+        }
         cargo.env("SANDMILL_BIN", paths.binary()).env("SANDMILL_GUESTS", &guests);
         if let Some(jars) = &jars {
             cargo.env("SANDMILL_KAFKA_LIBS", jars);
