@@ -189,7 +189,10 @@ fn commits_that_the_broker_refuses_are_counted_by_their_reason_and_said() {
 fn dead_letters_that_nobody_takes_hold_up_their_records_and_no_others() {
     const FIRST: i64 = 100;
     let kafka = Kafka::fragile();
-    let mut job = Job::judged(&kafka, &guest("flaky"), 1).set("commit_interval", "\"50ms\"");
+    // Records of one call are complete together: here each has a call of its own.
+    let mut job = Job::judged(&kafka, &guest("flaky"), 1)
+        .set("commit_interval", "\"50ms\"")
+        .set_in("batch", "records", "1");
     job.dead = unique("dead-frail");
     kafka.create_topic(&job.dead, 1, &FRAIL);
     let job = job.dead_letters(0);
@@ -276,6 +279,8 @@ fn a_dead_letter_that_its_topic_refuses_for_good_halts_the_pipeline_before_its_r
     for words in ["dead letter", "offset 7"] {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }
-    assert_eq!(kafka.committed_offsets(&job.group, &job.input).get(&0), Some(&7));
+    // What was still on its way to the output runs again; the record itself does in any case.
+    let committed = kafka.committed_offsets(&job.group, &job.input);
+    assert!(committed.get(&0).is_some_and(|offset| *offset <= 7), "{committed:?}");
     assert!(job.dead().is_empty());
 }
