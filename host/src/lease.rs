@@ -1,6 +1,6 @@
 //! Whether the outputs of a pipeline may go out.
 //!
-//! A process can stand still: it is paused, its machine sleeps, its memory is swapped. After the session time-out
+//! A process can stand still: it is paused, its virtual machine is moved, its memory is swapped. After the session time-out
 //! the group gives its partitions to others, and the process, once it goes on in the middle of what it did, knows
 //! nothing of that. So its consumer thread holds a lease of that length and renews it at each turn, as long as
 //! the assignment is beyond doubt; and workers look at the lease before they publish. One that ran out makes them
@@ -30,7 +30,7 @@ impl Lease {
     /// Holds for `length` from now on.
     pub fn new(length: Duration) -> Self {
         let lease = Lease { base: Instant::now(), length, until: AtomicU64::new(0), renewed: Notify::new() };
-        lease.renew();
+        lease.renew(lease.base);
         lease
     }
 
@@ -39,13 +39,14 @@ impl Lease {
         self.length
     }
 
-    /// Holds for its length from now on, and whoever waits for it goes on.
-    pub fn renew(&self) {
-        let now = self.base.elapsed();
-        let until = nanos(now.saturating_add(self.length));
+    /// Holds for its length from `known` on, and whoever waits for it goes on. `known` is when the assignment was
+    /// last beyond doubt: the process may have stood still since.
+    pub fn renew(&self, known: Instant) {
+        let until = nanos(known.saturating_duration_since(self.base).saturating_add(self.length));
         // Release pairs with the load: who goes on sees what was known when it was renewed.
         let before = self.until.swap(until, Ordering::Release);
-        if before <= nanos(now) {
+        // Read after the exchange: whoever saw the old one run out before is told.
+        if before <= nanos(self.base.elapsed()) {
             self.renewed.notify_waiters();
         }
     }
@@ -101,6 +102,17 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_after_a_standstill_does_not_hold_for_longer_than_what_was_known() {
+        let lease = Lease::new(Duration::from_millis(1));
+        let known = Instant::now();
+        while known.elapsed() < Duration::from_millis(1) {
+            std::thread::yield_now();
+        }
+        lease.renew(known);
+        assert!(!lease.holds());
+    }
+
+    #[test]
     fn waiting_for_one_that_holds_takes_no_time() {
         assert_eq!(Lease::new(LONG).wait(&Cancel::new()).now_or_never(), Some(true));
         assert_eq!(expired().wait(&Cancel::new()).now_or_never(), None);
@@ -121,7 +133,7 @@ mod tests {
         let theirs = Arc::clone(&lease);
         let waiter = tokio::spawn(async move { theirs.wait(&Cancel::new()).await });
         tokio::task::yield_now().await;
-        std::thread::spawn(move || lease.renew()).join().expect("renewing does not panic");
+        std::thread::spawn(move || lease.renew(Instant::now())).join().expect("renewing does not panic");
         assert!(waiter.await.expect("the waiter ends"));
     }
 

@@ -121,7 +121,7 @@ pub struct Consumer {
     pub(super) dispatch: Dispatch,
     pub(super) publish: Publish,
     sleep: Sleep,
-    started: Instant,
+    pub(super) started: Instant,
 
     // Declared in the order in which they have to be dropped: all of them before the consumer.
     closing: Closing,
@@ -136,6 +136,7 @@ pub struct Consumer {
     pub(super) revoking: Option<Vec<TopicPartition>>,
     /// Ends of partitions as fetched, where the client's cache does not help.
     pub(super) ends: Vec<End>,
+    pub(super) ends_taken: Time,
     /// Dead letters that found the producer's queue full.
     pub(super) stalled_letters: VecDeque<RefusedRecord>,
     pub(super) stopped: Option<Stopped>,
@@ -202,6 +203,7 @@ impl Consumer {
             next_serial: 0,
             revoking: None,
             ends: Vec::new(),
+            ends_taken: Time::ZERO,
             stalled_letters: VecDeque::new(),
             stopped: None,
             mean_weight: 128,

@@ -121,7 +121,8 @@ impl Publisher {
     /// # Errors
     /// [`NotTaken::Cancelled`] if it ended.
     pub async fn assured(&self, cancel: &Cancel) -> Result<(), NotTaken> {
-        if self.lease.holds() || self.lease.wait(cancel).await { Ok(()) } else { Err(NotTaken::Cancelled) }
+        let assured = !cancel.is_cancelled() && (self.lease.holds() || self.lease.wait(cancel).await);
+        if assured { Ok(()) } else { Err(NotTaken::Cancelled) }
     }
 
     /// Number of output topics.

@@ -40,7 +40,7 @@ impl Consumer {
         self.machine.outputs_wait(self.publisher.is_full());
         self.machine.advance(now);
         if self.machine.is_sure() {
-            self.publisher.lease().renew();
+            self.publisher.lease().renew(self.turn_started());
         }
         self.carry_out();
         self.send_stalled_letters();
@@ -54,6 +54,11 @@ impl Consumer {
             self.lookups.ends(self.machine.assigned_names().collect());
         }
         busy
+    }
+
+    /// When this turn started: what is known of the group was known then.
+    fn turn_started(&self) -> std::time::Instant {
+        self.started + self.last_turn.since(Time::ZERO)
     }
 
     /// After a standstill longer than the session time-out the group may have given everything to others, and
@@ -205,8 +210,8 @@ impl Consumer {
                 Event::Ends(ends) => {
                     // The broker answers.
                     self.trouble = None;
-                    self.notice_new_topics(&ends);
-                    self.ends = ends;
+                    self.notice_new_topics(&ends, now);
+                    (self.ends, self.ends_taken) = (ends, now);
                 }
                 Event::Stop => {
                     if !self.machine.is_stopping() {
@@ -221,8 +226,11 @@ impl Consumer {
     }
 
     /// A topic that was deleted and created again has other records at the same offsets: the client would go on
-    /// among them, past those before. Believed when told twice, as one broker may know of it later than another.
-    fn notice_new_topics(&mut self, ends: &[End]) {
+    /// among them, past those before. Believed when told twice, seconds apart, as one broker may know of it later than another.
+    fn notice_new_topics(&mut self, ends: &[End], now: Time) {
+        if now.since(self.ends_taken) < ENDS / 2 {
+            return;
+        }
         for end in ends {
             let twice = self
                 .ends
@@ -230,7 +238,11 @@ impl Consumer {
                 .any(|last| last.partition == end.partition && last.topic_tag == end.topic_tag);
             let known = self.machine.topic_tag(&end.partition);
             if twice && end.topic_tag != 0 && known.is_some_and(|known| known != end.topic_tag) {
-                self.position_lost(&end.partition, "its topic was deleted and created again");
+                self.position_lost(
+                    &end.partition,
+                    "its topic was deleted and created again (to read the new one from its start also after a restart, \
+                     reset the group's offsets first)",
+                );
             }
         }
     }
@@ -241,8 +253,10 @@ impl Consumer {
         if self.machine.is_stopping() || self.machine.active_epoch(&partition) != Some(epoch) {
             return;
         }
-        if self.assigning.is_some() || self.revoking.is_some() {
-            // The client takes what is said of its assignment now for the answer to the group: asked again.
+        let answering = self.assigning.is_some() || self.revoking.is_some() || self.queue.has_events();
+        if answering || !self.machine.is_sure() {
+            // The client takes what is said of its assignment now for the answer to the group; and a new start would
+            // end a doubt that the group has not. Asked again.
             if let OnOffsetLost::Resume(start) = self.settings.on_offset_lost {
                 self.lookups.reset(partition, start, epoch);
             }

@@ -43,7 +43,12 @@ impl Machine {
         };
         partition.running -= 1;
         // What was out when the circuit opened does not say whether it may close.
-        if probe || !self.circuit.is_probing() {
+        if report.revoked {
+            // Interrupted, it says nothing.
+            if probe {
+                self.circuit.probe_returned(now);
+            }
+        } else if probe || !self.circuit.is_probing() {
             let (succeeded, failed) = report.fates(batch.len());
             self.circuit.observe(succeeded, failed, now);
         }

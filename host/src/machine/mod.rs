@@ -277,7 +277,7 @@ impl Machine {
         let late = late.map(|(sent, _)| *sent + self.pacing.late_after());
         // Only if there is something to probe with: without it, being due would never end.
         let listed = !self.ready_keys.is_empty() || !self.ready_lanes.is_empty();
-        let probe = self.circuit.due_at().filter(|_| listed);
+        let probe = self.circuit.due_at().filter(|_| listed && self.is_sure());
         [retry, late, probe, self.commit_due_at(), self.give_back_due_at(), self.pause_due_at()]
             .into_iter()
             .flatten()

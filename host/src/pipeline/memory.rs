@@ -1,5 +1,8 @@
 //! What a host may hold at most, from its configuration alone: said at the start, and held by a test.
 //!
+//! One broker and uncompressed records are reckoned with: the client has one fetch out to each broker, and bounds it by
+//! the bytes on the wire.
+//!
 //! Nothing here limits anything. Each part is the limit of some other place, so the sum is true as long as each
 //! of them keeps to its own.
 

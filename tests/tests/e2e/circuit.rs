@@ -19,7 +19,7 @@ fn an_outage_does_not_move_the_topic_into_the_dead_letters() {
         .set_in("batch", "records", "1")
         .set_in("circuit", "enabled", "true")
         .set_in("circuit", "of", "20")
-        .set_in("circuit", "pause", "\"2s\"");
+        .set_in("circuit", "pause", "\"10s\"");
     let bad = (0..22).map(|at| Outgoing::keyed(format!("bad-{at}"), "reject"));
     let good = (0..200).map(|at| Outgoing::keyed(format!("good-{at}"), "ok"));
     Producer::new(kafka).send(&job.input, &bad.chain(good).collect::<Vec<_>>());

@@ -67,7 +67,7 @@ fn records_that_wait_for_a_retry_are_bounded_as_well() {
     let kafka = Kafka::shared();
     let records: u32 = if sandmill_tests::full() { 1_000_000 } else { 100_000 };
     let job = small(kafka, 8)
-        .set_in("in_flight", "records", "1000000")
+        .set_in("in_flight", "records", &records.to_string())
         .set_in("in_flight", "bytes", "\"256MiB\"")
         .set("metadata_limit", "32767");
     let producer = Producer::new(kafka);

@@ -68,6 +68,18 @@ fn a_probe_whose_partition_was_lost_is_followed_by_another() {
 }
 
 #[test]
+fn a_probe_that_is_interrupted_while_its_partition_is_given_back_says_nothing() {
+    let mut machine = with_circuit();
+    let slot = assign(&mut machine, 0);
+    open_circuit(&mut machine, slot, 1);
+    let probe = turn(&mut machine, at(10_001)).0.pop().expect("a probe");
+    machine.revoke(&[name()], at(10_002));
+    turn(&mut machine, at(12_000));
+    finish(&mut machine, probe, Report { revoked: true, ..Report::default() }, at(12_001));
+    assert!(machine.circuit().is_some(), "still open");
+}
+
+#[test]
 fn an_open_circuit_without_anything_to_probe_with_asks_for_no_turn() {
     let mut machine = with_circuit();
     let slot = assign(&mut machine, 0);
