@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `consumer.rs` | moves data between client, machine and workers | consumer, one a pipeline |
 //! | `turns.rs` | what one turn of that loop takes in and carries out | consumer |
+//! | `assignment.rs` | partitions that come, go, and start again | consumer |
 //! | `intake.rs` | records, and errors in their place, from the client into the machine | consumer |
 //! | `replies.rs` | answers to commits | consumer |
 //! | `context.rs` | what the client calls back: rebalances are stored, nothing more | consumer |
@@ -16,6 +17,7 @@
 //! | `preflight.rs` | whether broker, topics and permissions are there | start |
 //! | `embedded.rs` | a broker inside this process | client's own |
 
+mod assignment;
 pub mod consumer;
 mod context;
 mod dead_letter;
