@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use sandmill_tests::page::Marks;
 
 use crate::results::Results;
 use crate::{chart, report};
 
-const BEGIN: &str = "<!-- ladder: begin -->";
-const END: &str = "<!-- ladder: end -->";
+const MARKS: Marks = Marks { begin: "<!-- ladder: begin -->", end: "<!-- ladder: end -->" };
 /// The charts, as the page names them.
 const IMAGES: &str = "images/bench";
 
@@ -24,8 +24,9 @@ pub(crate) fn write(results: &Results, result_file: &Path) -> Result<()> {
         "Medians with the smallest and the largest of all passes; raw numbers in \
          [`benches/results/{name}`](../benches/results/{name}).\n\n"
     );
-    let text = put_between(&text, &format!("{raw}{}", report::markdown(results, Some(IMAGES))))
-        .with_context(|| format!("{} has no {BEGIN} with {END} behind it", page.display()))?;
+    let text = MARKS
+        .put(&text, &format!("{raw}{}", report::markdown(results, Some(IMAGES))))
+        .with_context(|| format!("{} has no {} with {} behind it", page.display(), MARKS.begin, MARKS.end))?;
     fs::write(&page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
@@ -43,29 +44,14 @@ pub(crate) fn charts(results: &Results, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-/// The text with `new` between the marks.
-fn put_between(text: &str, new: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", new.trim_end()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_marks_changes() {
-        let page = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        assert_eq!(put_between(&page, "new\n"), Some(format!("a\n{BEGIN}\nnew\n{END}\nb\n")));
-        assert_eq!(put_between("a", "new"), None);
-        assert_eq!(put_between(&format!("{END}{BEGIN}"), "new"), None);
-    }
-
-    #[test]
     fn the_page_has_its_marks() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/BENCHMARKS.md");
         let text = fs::read_to_string(page).expect("the page is there");
-        assert!(put_between(&text, "").is_some());
+        assert!(MARKS.put(&text, "").is_some());
     }
 }

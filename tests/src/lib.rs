@@ -27,6 +27,7 @@ pub mod job;
 pub mod kafka;
 pub mod ledger;
 pub mod metrics;
+pub mod page;
 pub mod producer;
 pub mod reader;
 pub mod reaper;

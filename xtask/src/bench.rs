@@ -7,8 +7,12 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::paths::Paths;
+use crate::prepared::Prepared;
 use crate::stages::Stages;
 use crate::{guests, kafka, peers, shell, tools};
+
+/// The program that runs the benchmarks.
+const LADDER: &str = "ladder";
 
 /// What this task has to know of the ladder's arguments; all of them are passed on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,8 +60,8 @@ impl Seen {
 pub fn bench(paths: &Paths, arguments: &[OsString]) -> Result<ExitCode> {
     let seen = Seen::of(arguments);
     let mut ladder = if seen.talks_only {
-        shell::run(paths.cargo().args(BUILD))?;
-        paths.command(paths.target.join("release/ladder"))
+        shell::run(&mut paths.build())?;
+        paths.command(paths.target.join("release").join(LADDER))
     } else {
         let mut stages = Stages::begin();
         let ladder = prepared(paths, &seen, &mut stages)?;
@@ -67,23 +71,14 @@ pub fn bench(paths: &Paths, arguments: &[OsString]) -> Result<ExitCode> {
     run(ladder.args(arguments))
 }
 
-/// One command, so that the dependencies are built once: cargo chooses their features by what is asked for.
-const BUILD: [&str; 4] = ["build", "--release", "--workspace", "--all-targets"];
-
 fn prepared(paths: &Paths, seen: &Seen, stages: &mut Stages) -> Result<Command> {
-    stages.run("tools", |_| {
-        tools::require(&tools::NATIVE)?;
-        tools::require(&[tools::JAVA])?;
-        guests::add_targets(paths)
-    })?;
-    let guests = stages.run("handlers to Wasm", |_| guests::build(paths))?;
-    let jars = stages.run("Apache Kafka", |_| kafka::jars(paths))?;
+    let prepared = Prepared::make(paths, stages)?;
     let skip = if seen.smoke { vec!["peers".to_owned()] } else { seen.skip.clone() };
     let peers = stages.run("peers", |_| peers::build(paths, &skip))?;
-    stages.run("build", |_| shell::run(paths.cargo().args(BUILD)))?;
-    let mut ladder = ladder(paths, &guests, &jars);
+    stages.run("build", |_| shell::run(&mut paths.build()))?;
+    let mut ladder = prepared.command(paths, LADDER);
     if seen.wants("micro") && !seen.smoke {
-        stages.run("micro benchmarks", |_| micro(paths, &guests, seen.quick))?;
+        stages.run("micro benchmarks", |_| micro(paths, &prepared.guests, seen.quick))?;
         ladder.arg("--criterion").arg(paths.target.join("criterion"));
     }
     for peer in peers {
@@ -93,16 +88,6 @@ fn prepared(paths: &Paths, seen: &Seen, stages: &mut Stages) -> Result<Command> 
         };
     }
     Ok(ladder)
-}
-
-/// The ladder with all that it needs named.
-fn ladder(paths: &Paths, guests: &Path, jars: &Path) -> Command {
-    let mut ladder = paths.command(paths.target.join("release/ladder"));
-    ladder
-        .env("SANDMILL_BIN", paths.binary())
-        .env("SANDMILL_GUESTS", guests)
-        .env("SANDMILL_KAFKA_LIBS", jars);
-    ladder
 }
 
 /// Criterion's estimates go to `criterion` in the target folder.
@@ -119,10 +104,10 @@ fn micro(paths: &Paths, guests: &Path, quick: bool) -> Result<()> {
 pub fn profile(paths: &Paths, workload: &str, arguments: &[OsString]) -> Result<ExitCode> {
     tools::require(&tools::NATIVE)?;
     tools::require(&[tools::JAVA, tools::PERF])?;
-    let guests = guests::build_named(paths)?;
-    let jars = kafka::jars(paths)?;
-    shell::run(paths.cargo().args(BUILD))?;
-    run(ladder(paths, &guests, &jars)
+    let prepared = Prepared { guests: guests::build_named(paths)?, jars: kafka::jars(paths)? };
+    shell::run(&mut paths.build())?;
+    run(prepared
+        .command(paths, LADDER)
         .args(["--profile", workload, "--output"])
         .arg(paths.target.join("profiles"))
         .args(arguments))

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 
 use crate::paths::Paths;
+use crate::prepared::Prepared;
 use crate::stages::Stages;
-use crate::{guests, kafka, peers, shell, test, tools};
+use crate::{peers, shell, test};
 
 /// The program beside which our host can run.
 const CONFLUENT: &str = "confluent";
@@ -36,23 +37,12 @@ pub fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
     };
     ensure!(other == CONFLUENT, "--against can be {CONFLUENT}, not {other}");
     let mut stages = Stages::begin();
-    stages.run("tools", |_| {
-        tools::require(&tools::NATIVE)?;
-        tools::require(&[tools::JAVA])?;
-        guests::add_targets(paths)
-    })?;
-    let guests = stages.run("handlers to Wasm", |_| guests::build(paths))?;
-    let jars = stages.run("Apache Kafka", |_| kafka::jars(paths))?;
+    let prepared = Prepared::make(paths, &mut stages)?;
     let jar = stages.run("Parallel Consumer", |_| peers::java(paths))?;
-    stages.run("build", |_| {
-        shell::run(paths.cargo().args(["build", "--release", "--workspace", "--all-targets"]))
-    })?;
+    stages.run("build", |_| shell::run(&mut paths.build()))?;
     stages.times();
-    let mut command = paths.command(paths.target.join("release/side-by-side"));
+    let mut command = prepared.command(paths, "side-by-side");
     command
-        .env("SANDMILL_BIN", paths.binary())
-        .env("SANDMILL_GUESTS", guests)
-        .env("SANDMILL_KAFKA_LIBS", jars)
         .args(["--minutes", &options.minutes.unwrap_or(BESIDE).to_string()])
         .arg("--jar")
         .arg(jar)

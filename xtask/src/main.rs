@@ -14,6 +14,7 @@ mod kafka;
 mod metadata;
 mod paths;
 mod peers;
+mod prepared;
 mod shell;
 mod stages;
 mod test;

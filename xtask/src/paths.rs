@@ -66,7 +66,15 @@ impl Paths {
         self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 
-    /// The same for the workspace in `folder`. Cargo takes settings (`.cargo/`) from the folder in which it
+    /// Builds the main workspace. One command, so that the dependencies are built once: cargo chooses their features
+    /// by what is asked for.
+    pub fn build(&self) -> Command {
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--release", "--workspace", "--all-targets"]);
+        cargo
+    }
+
+    /// [`Paths::cargo`] for the workspace in `folder`. Cargo takes settings (`.cargo/`) from the folder in which it
     /// runs, so it runs there; the other workspaces have a target folder of their own.
     pub fn cargo_in(&self, folder: &str) -> Command {
         let mut cargo = self.cargo();

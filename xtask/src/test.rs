@@ -65,11 +65,7 @@ fn all(paths: &Paths, options: &Options, stages: &mut Stages) -> Result<()> {
     }
     let guests = stages.run("handlers to Wasm", |_| guests::build(paths))?;
     let jars = stages.run("Apache Kafka", |stages| broker(paths, stages))?;
-    stages.run("build", |_| {
-        // With everything in one command the dependencies are built once: cargo chooses their features
-        // by what is asked for.
-        shell::run(paths.cargo().args(["build", "--release", "--workspace", "--all-targets"]))
-    })?;
+    stages.run("build", |_| shell::run(&mut paths.build()))?;
     stages.run("tests", |stages| {
         let mut cargo = paths.cargo();
         cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]);

@@ -12,6 +12,12 @@ mod patterns;
 mod search;
 mod tables;
 
+// What other programs call as well, compiled into this one: it does without the host and the harness.
+#[path = "../../../host/src/bench/grouped.rs"]
+mod grouped;
+#[path = "../../../tests/src/page.rs"]
+mod page;
+
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::grouped::grouped;
+use crate::page::Marks;
 use crate::search::MOST;
 use crate::{Results, Written};
 
-const BEGIN: &str = "<!-- metadata sizes: begin -->";
-const END: &str = "<!-- metadata sizes: end -->";
+const MARKS: Marks = Marks { begin: "<!-- metadata sizes: begin -->", end: "<!-- metadata sizes: end -->" };
 
 /// All tables.
 pub(crate) fn markdown(results: &Results) -> String {
@@ -24,14 +25,14 @@ pub(crate) fn markdown(results: &Results) -> String {
             &mut text,
             &[
                 row.pattern.clone(),
-                number(row.offsets),
-                number(row.unfinished as i64),
-                number(row.ours.chars as i64),
+                grouped(row.offsets as f64),
+                grouped(row.unfinished as f64),
+                grouped(row.ours.chars as f64),
                 named(&row.ours),
-                number(row.confluent.chars as i64),
+                grouped(row.confluent.chars as f64),
                 named(&row.confluent),
                 ratio(&row.ours, &row.confluent),
-                number(row.deflated.chars as i64),
+                grouped(row.deflated.chars as f64),
             ],
         );
     }
@@ -51,20 +52,14 @@ pub(crate) fn markdown(results: &Results) -> String {
 pub(crate) fn write(tables: &str) -> Result<()> {
     let page = page();
     let text = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
-    let text = put_between(&text, tables)
-        .with_context(|| format!("{} has no {BEGIN} with {END} behind it", page.display()))?;
+    let text = MARKS
+        .put(&text, tables)
+        .with_context(|| format!("{} has no {} with {} behind it", page.display(), MARKS.begin, MARKS.end))?;
     fs::write(&page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
 fn page() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/COMMIT-METADATA.md")
-}
-
-/// The text with `new` between the marks.
-fn put_between(text: &str, new: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", new.trim_end()))
 }
 
 fn line(text: &mut String, cells: &[String]) {
@@ -83,20 +78,7 @@ fn ratio(ours: &Written, confluent: &Written) -> String {
 }
 
 fn reach(offsets: i64) -> String {
-    if offsets < MOST { number(offsets) } else { format!("over {}", number(MOST)) }
-}
-
-/// With commas between thousands.
-fn number(number: i64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    if offsets < MOST { grouped(offsets as f64) } else { format!("over {}", grouped(MOST as f64)) }
 }
 
 #[cfg(test)]
@@ -106,22 +88,15 @@ mod tests {
     #[test]
     fn thousands_are_parted_by_commas() {
         assert_eq!(
-            [0, 999, 1_000, 24_368, 1_000_000].map(number),
+            [0.0, 999.0, 1_000.0, 24_368.0, 1_000_000.0].map(grouped),
             ["0", "999", "1,000", "24,368", "1,000,000"]
         );
         assert_eq!((reach(MOST), reach(MOST - 1)), ("over 1,000,000".to_owned(), "999,999".to_owned()));
     }
 
     #[test]
-    fn only_what_stands_between_the_marks_changes() {
-        let page = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        assert_eq!(put_between(&page, "new\n"), Some(format!("a\n{BEGIN}\nnew\n{END}\nb\n")));
-        assert_eq!(put_between("a", "new"), None);
-    }
-
-    #[test]
     fn the_page_has_its_marks() {
         let text = fs::read_to_string(page()).expect("the page is there");
-        assert!(put_between(&text, "").is_some());
+        assert!(MARKS.put(&text, "").is_some());
     }
 }

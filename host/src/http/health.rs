@@ -59,8 +59,8 @@ fn refused_commits(snapshot: &PipelineSnapshot) -> Option<String> {
 
 /// A partition that takes no new records: one that is not done holds the list of those that are open, and it is full.
 fn full_metadata(snapshot: &PipelineSnapshot) -> Option<String> {
-    let full = snapshot.partitions.iter().filter(|partition| partition.metadata_full);
-    full.filter_map(|partition| {
+    let mut full = snapshot.partitions.iter().filter(|partition| partition.metadata_full);
+    full.find_map(|partition| {
         let blocked = partition.blocked_by.as_ref()?;
         let age = blocked.age_seconds.filter(|age| *age >= STUCK.as_secs_f64())?;
         Some(format!(
@@ -70,7 +70,6 @@ fn full_metadata(snapshot: &PipelineSnapshot) -> Option<String> {
             partition.topic, partition.partition, blocked.offset
         ))
     })
-    .next()
 }
 
 fn reason(entry: &PipelineEntry) -> Option<String> {

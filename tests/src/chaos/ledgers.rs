@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use crate::page::Marks;
 
 /// The marks between which `docs/DELIVERY.md` has the tables.
-const BEGIN: &str = "<!-- chaos: begin -->";
-const END: &str = "<!-- chaos: end -->";
+const MARKS: Marks = Marks { begin: "<!-- chaos: begin -->", end: "<!-- chaos: end -->" };
 
 /// What the results file holds: sessions, the shorter first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -152,10 +152,8 @@ impl Ledgers {
     /// The page with these ledgers between its marks; none if it has no marks.
     #[must_use]
     pub fn put_into(&self, page: &str) -> Option<String> {
-        let (before, rest) = page.split_once(BEGIN)?;
-        let (_, after) = rest.split_once(END)?;
         let tables: Vec<String> = self.sessions.iter().map(Session::markdown).collect();
-        Some(format!("{before}{BEGIN}\n{}\n{END}{after}", tables.join("\n").trim_end()))
+        MARKS.put(page, &tables.join("\n"))
     }
 }
 
@@ -188,23 +186,23 @@ impl Session {
 type Row = (&'static str, fn(&Column) -> String);
 
 const ROWS: [Row; 16] = [
-    ("records", |column| grouped(column.records)),
-    ("steps: started, stopped, killed, paused, mended", |column| grouped(column.steps)),
-    ("lost", |column| grouped(column.lost)),
-    ("order violations", |column| grouped(column.out_of_order)),
-    ("in a commit before they were done", |column| grouped(column.past_unfinished)),
-    ("taken back by a later commit", |column| grouped(column.taken_back)),
-    ("repeats that no fault explains", |column| grouped(column.unexplained)),
+    ("records", |column| count(column.records)),
+    ("steps: started, stopped, killed, paused, mended", |column| count(column.steps)),
+    ("lost", |column| count(column.lost)),
+    ("order violations", |column| count(column.out_of_order)),
+    ("in a commit before they were done", |column| count(column.past_unfinished)),
+    ("taken back by a later commit", |column| count(column.taken_back)),
+    ("repeats that no fault explains", |column| count(column.unexplained)),
     ("repeats that a fault explains", explained),
-    ("stalls: half a minute without progress", |column| grouped(column.stalls)),
+    ("stalls: half a minute without progress", |column| count(column.stalls)),
     ("longest time that a partition stood still", |column| format!("{:.1} s", column.longest_still)),
-    ("processes that ended by themselves", |column| grouped(column.ended.len())),
-    ("processes that did not stop in order", |column| grouped(column.disorderly.len())),
+    ("processes that ended by themselves", |column| count(column.ended.len())),
+    ("processes that did not stop in order", |column| count(column.disorderly.len())),
     ("from the last input until all was committed", |column| {
         column.finished.map_or_else(|| "not in 120 s".to_owned(), |seconds| format!("{seconds:.1} s"))
     }),
-    ("unfinished then", |column| grouped(column.unfinished)),
-    ("commits judged", |column| grouped(column.commits)),
+    ("unfinished then", |column| count(column.unfinished)),
+    ("commits judged", |column| count(column.commits)),
     ("load of the machine in the last minute", |column| {
         column.load.map_or_else(|| "?".to_owned(), |load| format!("{load:.1}"))
     }),
@@ -215,20 +213,13 @@ fn explained(column: &Column) -> String {
     if all == 0 {
         return "0".to_owned();
     }
-    let by = column.explained.iter().map(|(what, count)| format!("{} by {what}", grouped(*count)));
-    format!("{} ({})", grouped(all), by.collect::<Vec<_>>().join(", "))
+    let by = column.explained.iter().map(|(what, times)| format!("{} by {what}", count(*times)));
+    format!("{} ({})", count(all), by.collect::<Vec<_>>().join(", "))
 }
 
-/// With commas between groups of three digits.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).unwrap_or_default())
-        .collect();
-    groups.join(",")
+/// With commas between thousands.
+fn count(number: usize) -> String {
+    sandmill::bench::grouped(number as f64)
 }
 
 #[cfg(test)]
@@ -321,9 +312,10 @@ mod tests {
         ledgers.add(session(20));
         let minutes: Vec<u64> = ledgers.sessions.iter().map(|session| session.minutes).collect();
         assert_eq!(minutes, [3, 20]);
-        let page = ledgers.put_into(&format!("a\n{BEGIN}\nold\n{END}\nb\n")).unwrap();
+        let Marks { begin, end } = MARKS;
+        let page = ledgers.put_into(&format!("a\n{begin}\nold\n{end}\nb\n")).unwrap();
         assert!(
-            page.starts_with(&format!("a\n{BEGIN}\n**3 minutes")) && page.ends_with(&format!("{END}\nb\n"))
+            page.starts_with(&format!("a\n{begin}\n**3 minutes")) && page.ends_with(&format!("{end}\nb\n"))
         );
         assert!(!page.contains("old"));
         assert_eq!(ledgers.put_into("a"), None);
