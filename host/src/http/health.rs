@@ -23,10 +23,10 @@ pub(super) fn not_ready(registry: &Registry) -> Vec<String> {
 /// Outputs or dead letters that the broker does not acknowledge: nothing is lost, and nothing moves on.
 fn stuck_outputs(snapshot: &PipelineSnapshot) -> Option<String> {
     snapshot.partitions.iter().find_map(|partition| {
-        let blocked = partition.blocked_by.as_ref().filter(|blocked| blocked.waits_for == "publish")?;
-        let age = blocked.age_seconds.filter(|age| *age >= STUCK.as_secs_f64())?;
+        let blocked = partition.blocked_by.as_ref()?;
+        let age = blocked.unacknowledged_seconds.filter(|age| *age >= STUCK.as_secs_f64())?;
         Some(format!(
-            "what the record at offset {} of {}/{} published is not acknowledged, {age:.0} s after its first call; \
+            "what the record at offset {} of {}/{} published has not been acknowledged for {age:.0} s; \
              look at the brokers of the output and dead-letter topics",
             blocked.offset, partition.topic, partition.partition
         ))

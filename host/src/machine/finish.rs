@@ -158,7 +158,7 @@ impl Machine {
         let slot = out.slot;
         let refused = std::mem::take(&mut out.refused);
         out.dead_lettered.extend(report.given_up.iter().map(|(index, _)| *index));
-        out.stage = Stage::Answered { published: report.published, given_up, batch };
+        out.stage = Stage::Answered { since: now, published: report.published, given_up, batch };
         self.partitions[slot.0 as usize].unacknowledged += 1;
         for (index, failure) in refused {
             self.output_refused(ticket, index, failure, now);
@@ -215,7 +215,7 @@ impl Machine {
         let dead_letters = self.options.dead_letters;
         let Some(out) = self.tickets.get(ticket) else { return };
         let (slot, epoch, attempts) = (out.slot, out.epoch, out.attempts);
-        let Stage::Answered { published, given_up, batch } = &mut out.stage else {
+        let Stage::Answered { published, given_up, batch, .. } = &mut out.stage else {
             // The report is on its way.
             out.refused.push((index, failure));
             return;

@@ -47,9 +47,9 @@ impl Outstanding {
 pub(super) enum Stage {
     /// At a worker.
     Running,
-    /// It answered; so many acknowledgements are due in all. The batch is kept for a record whose output the
+    /// It answered then; so many acknowledgements are due in all. The batch is kept for a record whose output the
     /// broker refuses.
-    Answered { published: u32, given_up: u32, batch: Batch },
+    Answered { since: Time, published: u32, given_up: u32, batch: Batch },
 }
 
 /// All work of a pipeline that is out.

@@ -67,8 +67,8 @@ pub enum BlockedBy {
     Queue,
     /// Its call.
     Handler,
-    /// The acknowledgement of its outputs.
-    Publish,
+    /// The acknowledgement of its outputs, since its call ended so long ago.
+    Publish(Duration),
     /// Its next attempt, in this long.
     Backoff(Duration),
     /// The circuit, which is open.
@@ -123,7 +123,7 @@ impl Machine {
         if let Some(out) = self.tickets.find(slot, partition.epoch, offset) {
             let by = match out.stage {
                 tickets::Stage::Running => BlockedBy::Handler,
-                tickets::Stage::Answered { .. } => BlockedBy::Publish,
+                tickets::Stage::Answered { since, .. } => BlockedBy::Publish(now.since(since)),
             };
             return Some(blocked(Some(out.first_dispatch), out.attempts + 1, by));
         }

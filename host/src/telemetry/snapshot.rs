@@ -149,6 +149,8 @@ pub struct BlockedSnapshot {
     pub attempts: u32,
     /// What it waits for: `queue`, `handler`, `publish`, `backoff`, `circuit`.
     pub waits_for: &'static str,
+    /// Since its last call ended, while its outputs or its dead letter are not acknowledged.
+    pub unacknowledged_seconds: Option<f64>,
     /// Until its next attempt.
     pub retry_in_seconds: Option<f64>,
     /// Why it failed last.
@@ -229,9 +231,13 @@ fn partition(ends: &impl Fn(&TopicPartition) -> Ends, view: PartitionView) -> Pa
             waits_for: match blocked.by {
                 BlockedBy::Queue => "queue",
                 BlockedBy::Handler => "handler",
-                BlockedBy::Publish => "publish",
+                BlockedBy::Publish(_) => "publish",
                 BlockedBy::Backoff(_) => "backoff",
                 BlockedBy::Circuit => "circuit",
+            },
+            unacknowledged_seconds: match blocked.by {
+                BlockedBy::Publish(since) => Some(since.as_secs_f64()),
+                _ => None,
             },
             retry_in_seconds: match blocked.by {
                 BlockedBy::Backoff(left) => Some(left.as_secs_f64()),

@@ -206,7 +206,7 @@ fn dead_letters_that_nobody_takes_hold_up_their_records_and_no_others() {
     let mut host = job.start();
     // What was before it may wait for a new leader first.
     let reason = await_reason(&mut host, &format!("the record at offset {FIRST} of {}/0", job.input));
-    assert!(reason.contains("is not acknowledged"), "{reason}");
+    assert!(reason.contains("has not been acknowledged"), "{reason}");
     let shown = partition(&mut host, 0);
     assert_eq!(shown["blocked_by"]["waits_for"], "publish", "{shown}");
     assert_eq!(shown["committed_offset"], FIRST, "{shown}");
@@ -236,7 +236,7 @@ fn outputs_that_nobody_takes_fill_the_producers_queue_and_wait_there() {
     host.wait_until("no more was taken", DONE, |host| {
         host.metric("consumer_backpressure_active", &[("topic", &job.input)]) == 1.0
     });
-    await_reason(&mut host, "is not acknowledged");
+    await_reason(&mut host, "has not been acknowledged");
     let committed = kafka.committed_offsets(&job.group, &job.input);
     assert!(committed.values().all(|offset| *offset == 0), "nothing is done: {committed:?}");
 

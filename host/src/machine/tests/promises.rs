@@ -116,6 +116,20 @@ fn a_record_is_complete_only_when_its_outputs_are_acknowledged() {
 }
 
 #[test]
+fn how_long_outputs_are_not_acknowledged_counts_from_the_answer_whatever_came_before() {
+    let mut machine = Machine::new(options());
+    let slot = assign(&mut machine, 5);
+    admit(&mut machine, slot, 5, "a");
+    let work = turn(&mut machine, at(1)).0.pop().expect("one call");
+    finish(&mut machine, work, Report { retries: vec![retry()], ..Report::default() }, at(2));
+    let again = turn(&mut machine, at(60)).0.pop().expect("the retry");
+    finish(&mut machine, again, Report { published: 1, ..Report::default() }, at(70));
+    let blocked = machine.partitions(at(75)).next().and_then(|view| view.blocked).expect("it blocks");
+    assert_eq!(blocked.by, BlockedBy::Publish(Duration::from_millis(5)));
+    assert_eq!(blocked.age, Some(Duration::from_millis(74)));
+}
+
+#[test]
 fn outputs_need_not_linger_once_nothing_waits_for_a_worker() {
     let mut machine = Machine::new(Options { lanes: 1, shards: 64, ..options() });
     let slot = assign(&mut machine, 0);
