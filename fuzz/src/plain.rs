@@ -53,9 +53,11 @@ pub fn read(text: &[u8], base: Offset, tag: u32) -> Option<Plain> {
     let mine = bytes[..4] == sum.to_le_bytes()
         && (written == tag || written == 0 || tag == 0)
         && start == base.0 as u64
-        && (1..=MAX_SPAN).contains(&span)
+        && span <= MAX_SPAN
         && base.0.checked_add(span as i64).is_some();
-    let unfinished = mine.then(|| payload(form, rest))??;
+    // Telling of nothing has one way to be written: as form 3, without a payload.
+    let proper_nothing = form == 3 && rest.is_empty();
+    let unfinished = (mine && (span > 0 || proper_nothing)).then(|| payload(form, rest))??;
     let ordered = unfinished.windows(2).all(|pair| pair[0].end <= pair[1].start);
     let proper = unfinished.iter().all(|range| range.start < range.end && range.end < span);
     (ordered && proper).then_some(Plain { span, unfinished })

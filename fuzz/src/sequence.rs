@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::TAG;
 use crate::ids::Offset;
 use crate::input::Input;
-use crate::progress::{Admission, Budget, Progress, Restored, decode};
+use crate::progress::{Admission, Budget, Progress, Reject, Restored, decode};
 
 /// Things that happen in one case.
 const MOST_STEPS: usize = 400;
@@ -188,7 +188,11 @@ impl Partition {
         assert_eq!(self.real.safe(), self.real.position());
         if self.position < i64::MAX - (1 << 41) {
             self.real.eof(Offset(self.position + (1 << 40)));
-            assert_eq!(self.real.snapshot(&self.budget).metadata, "");
+            let last = self.real.snapshot(&self.budget);
+            let read = decode(last.metadata.as_bytes(), last.offset, TAG).expect("it was just written");
+            assert_eq!(read.horizon(), last.offset, "all is passed");
+            let elsewhere = decode(last.metadata.as_bytes(), last.offset, TAG + 1);
+            assert!(matches!(elsewhere, Err(Reject::ForeignTopic { .. })), "{elsewhere:?}");
         }
     }
 }

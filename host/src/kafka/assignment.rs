@@ -8,12 +8,15 @@ use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
 
 use super::consumer::{Consumer, OnOffsetLost};
 use super::context::Rebalance;
-use super::lookup::End;
+use super::lookup::{End, Positions};
 use super::turns::ENDS;
 use crate::batch::TopicPartition;
 use crate::ids::Epoch;
 use crate::machine::Assigned;
 use crate::time::Time;
+
+/// Why a position is lost that the log may well have.
+const CREATED_AGAIN: &str = "its topic was deleted and created again";
 
 impl Consumer {
     pub(super) fn rebalance(&mut self, asked: Rebalance) {
@@ -24,7 +27,7 @@ impl Consumer {
                 self.next_serial += 1;
                 self.assigning = Some(self.next_serial);
                 if partitions.is_empty() || self.machine.is_stopping() {
-                    self.assigned(self.next_serial, &[]);
+                    self.assigned(self.next_serial, &Positions::default());
                 } else {
                     self.lookups.positions(self.next_serial, partitions);
                 }
@@ -50,12 +53,15 @@ impl Consumer {
     }
 
     /// The lookup thread found where the partitions of a rebalance start.
-    pub(super) fn assigned(&mut self, serial: u64, assigned: &[Assigned]) {
+    pub(super) fn assigned(&mut self, serial: u64, found: &Positions) {
         if self.assigning != Some(serial) {
             return;
         }
+        for partition in &found.lost {
+            self.position_lost(partition, CREATED_AGAIN);
+        }
         // While stopping, nothing is taken on any more; the client gets its answer all the same.
-        let assigned = if self.machine.is_stopping() { &[] } else { assigned };
+        let assigned = if self.machine.is_stopping() { &[] } else { &found.assigned[..] };
         self.assigning = None;
         self.joined = true;
         self.trouble = None;
@@ -122,11 +128,7 @@ impl Consumer {
                 .any(|last| last.partition == end.partition && last.topic_tag == end.topic_tag);
             let known = self.machine.topic_tag(&end.partition);
             if twice && end.topic_tag != 0 && known.is_some_and(|known| known != end.topic_tag) {
-                self.position_lost(
-                    &end.partition,
-                    "its topic was deleted and created again (to read the new one from its start also after a restart, \
-                     reset the group's offsets first)",
-                );
+                self.position_lost(&end.partition, CREATED_AGAIN);
             }
         }
     }
@@ -142,7 +144,7 @@ impl Consumer {
             // The client takes what is said of its assignment now for the answer to the group; and a new start would
             // end a doubt that the group has not. Asked again.
             if let OnOffsetLost::Resume(start) = self.settings.on_offset_lost {
-                self.lookups.reset(partition, start, epoch);
+                self.lookups.reset_later(partition, start, epoch);
             }
             return;
         }

@@ -16,7 +16,7 @@ use sandmill_kafka_ffi::{BatchQueue, Commits, Sleeper, Waker};
 use super::context::Context;
 use super::dead_letter::Origin;
 use super::delivery::{Deliveries, Delivery};
-use super::lookup::{End, Lookups};
+use super::lookup::{End, Lookups, Positions};
 use super::publisher::Publisher;
 use super::{Error, properties};
 use crate::batch::TopicPartition;
@@ -42,8 +42,8 @@ pub enum Event {
     Positions {
         /// Which rebalance asked.
         serial: u64,
-        /// One entry for each partition asked for.
-        assigned: Vec<Assigned>,
+        /// Each partition asked for is in one of the two lists.
+        found: Positions,
     },
     /// Where a partition starts whose position was gone.
     Reset {
@@ -180,8 +180,9 @@ impl Consumer {
         let queue =
             BatchQueue::new(&consumer, &sleep.waker).map_err(|error| Error::Client(error.to_string()))?;
         let commits = Commits::new(&consumer, &sleep.waker);
-        let lookups = Lookups::start(consumer.clone(), inbox.clone(), settings.start)
-            .map_err(|error| Error::Client(format!("no lookup thread: {error}")))?;
+        let lookups =
+            Lookups::start(consumer.clone(), inbox.clone(), settings.start, settings.on_offset_lost)
+                .map_err(|error| Error::Client(format!("no lookup thread: {error}")))?;
         let topics: Vec<&str> = settings.input.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(client)?;
         Ok(Consumer {
@@ -255,7 +256,7 @@ impl Consumer {
     fn leave(mut self) {
         // The client waits for the answer to its last assignment, and would not leave before it.
         if let Some(serial) = self.assigning {
-            self.assigned(serial, &[]);
+            self.assigned(serial, &Positions::default());
         }
         let Consumer { closing, lookups, queue, commits, consumer, publisher, .. } = self;
         publisher.flush(FLUSH);

@@ -8,18 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sandmill_kafka_ffi::{self as ffi, Isolation, RDKafkaErrorCode as Code, TopicDescription};
 
-use super::consumer::Event;
+use super::consumer::{Event, OnOffsetLost};
 use super::context::Context;
 use crate::batch::TopicPartition;
 use crate::ids::{Epoch, Offset};
 use crate::inbox::Inbox;
 use crate::machine::Assigned;
-use crate::progress;
+use crate::progress::{self, Reject};
 
 /// Where a group starts that has committed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +35,9 @@ pub enum Start {
 enum Question {
     /// Where do these start? `serial` comes back with the answer.
     Positions { serial: u64, partitions: Vec<TopicPartition> },
-    /// The position of this one is out of range: where does it start according to this? The assignment that
-    /// asks comes back with the answer.
-    Reset { partition: TopicPartition, start: Start, epoch: Epoch },
+    /// The position of this one is gone: where does it start according to this? To be asked not before then. The
+    /// assignment that asks comes back with the answer.
+    Reset { partition: TopicPartition, start: Start, epoch: Epoch, not_before: Instant },
     /// Where do these end?
     Ends(Vec<TopicPartition>),
 }
@@ -52,6 +52,15 @@ impl Question {
             _ => false,
         }
     }
+}
+
+/// Where the partitions of a rebalance start.
+#[derive(Debug, Default)]
+pub struct Positions {
+    /// Those that start somewhere.
+    pub assigned: Vec<Assigned>,
+    /// Those whose committed offset is one of another topic of the same name, where that has to halt.
+    pub lost: Vec<TopicPartition>,
 }
 
 /// One end of a partition.
@@ -79,11 +88,12 @@ impl Lookups {
         consumer: Arc<BaseConsumer<Context>>,
         inbox: Arc<Inbox<Event>>,
         start: Start,
+        on_offset_lost: OnOffsetLost,
     ) -> std::io::Result<Self> {
         let (questions, asked) = channel();
         let thread = std::thread::Builder::new()
             .name("lookup".into())
-            .spawn(move || Answerer { consumer, inbox, start }.run(&asked))?;
+            .spawn(move || Answerer { consumer, inbox, start, on_offset_lost }.run(&asked))?;
         Ok(Lookups { questions: Some(questions), thread: Some(thread) })
     }
 
@@ -94,7 +104,12 @@ impl Lookups {
 
     /// Asks where a partition starts whose position is gone.
     pub fn reset(&self, partition: TopicPartition, start: Start, epoch: Epoch) {
-        self.ask(Question::Reset { partition, start, epoch });
+        self.ask(Question::Reset { partition, start, epoch, not_before: Instant::now() });
+    }
+
+    /// The same, after a pause: the answer came at a time when it was of no use.
+    pub fn reset_later(&self, partition: TopicPartition, start: Start, epoch: Epoch) {
+        self.ask(Question::Reset { partition, start, epoch, not_before: Instant::now() + PAUSE });
     }
 
     /// Asks where these partitions end. Not answered if the broker does not answer.
@@ -130,6 +145,7 @@ struct Answerer {
     consumer: Arc<BaseConsumer<Context>>,
     inbox: Arc<Inbox<Event>>,
     start: Start,
+    on_offset_lost: OnOffsetLost,
 }
 
 impl Answerer {
@@ -159,9 +175,10 @@ impl Answerer {
         let answer = match question {
             Question::Positions { serial, partitions } => {
                 let serial = *serial;
-                self.positions(partitions).map(|assigned| Event::Positions { serial, assigned })
+                self.positions(partitions).map(|found| Event::Positions { serial, found })
             }
-            Question::Reset { partition, start, epoch } => {
+            Question::Reset { not_before, .. } if Instant::now() < *not_before => return false,
+            Question::Reset { partition, start, epoch, .. } => {
                 self.reset(partition, *start).map(|assigned| Event::Reset { epoch: *epoch, assigned })
             }
             Question::Ends(partitions) => {
@@ -181,7 +198,7 @@ impl Answerer {
         }
     }
 
-    fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Assigned>, ffi::Error> {
+    fn positions(&self, partitions: &[TopicPartition]) -> Result<Positions, ffi::Error> {
         let client = self.consumer.client();
         let described = self.describe(partitions)?;
         // All partitions of the topics: one that has no commit beside others that have is new.
@@ -200,10 +217,22 @@ impl Answerer {
         let started: HashSet<&str> =
             committed.iter().filter(|c| c.offset.is_some()).map(|c| &*c.topic).collect();
         let ends = self.bounds(&partitions.iter().collect::<Vec<_>>(), Start::Latest)?;
-        let mut assigned = Vec::with_capacity(partitions.len());
+        let mut found = Positions::default();
         for ((partition, commit), end) in partitions.iter().zip(&committed).zip(ends) {
             let topic_tag = described.get(&*partition.topic).map_or(0, tag);
             let (start, commit_start) = match commit.offset {
+                Some(offset) if is_of_another_topic(commit, Offset(offset), topic_tag) => {
+                    let OnOffsetLost::Resume(start) = self.on_offset_lost else {
+                        found.lost.push(partition.clone());
+                        continue;
+                    };
+                    let start = self.bounds(&[partition], start)?[0];
+                    tracing::warn!(
+                        %partition, committed = offset, offset = start,
+                        "position reset: since the commit the topic was deleted and created again"
+                    );
+                    (start, true)
+                }
                 Some(offset) => (offset, false),
                 None => {
                     let start =
@@ -211,7 +240,7 @@ impl Answerer {
                     (self.bounds(&[partition], start)?[0], true)
                 }
             };
-            assigned.push(Assigned {
+            found.assigned.push(Assigned {
                 partition: partition.clone(),
                 start: Offset(start),
                 metadata: commit.metadata.clone().filter(|_| !commit_start),
@@ -220,7 +249,7 @@ impl Answerer {
                 log_end: Some(Offset(end)),
             });
         }
-        Ok(assigned)
+        Ok(found)
     }
 
     /// Where a partition goes on whose position is gone.
@@ -291,6 +320,12 @@ impl Answerer {
             .collect(),
         ));
     }
+}
+
+/// True if this very offset was committed in a topic of the same name that is not there any more.
+fn is_of_another_topic(commit: &ffi::Committed, offset: Offset, topic_tag: u32) -> bool {
+    let metadata = commit.metadata.as_deref().unwrap_or_default();
+    matches!(progress::decode(metadata, offset, topic_tag), Err(Reject::ForeignTopic { .. }))
 }
 
 /// What the commit metadata says of a topic: see [`progress::topic_tag`].

@@ -109,7 +109,7 @@ impl Consumer {
             let now = self.now();
             match event {
                 Event::Finished(finished) => self.machine.finished(finished, now),
-                Event::Positions { serial, assigned } => self.assigned(serial, &assigned),
+                Event::Positions { serial, found } => self.assigned(serial, &found),
                 Event::Reset { epoch, assigned } => self.reset(epoch, assigned),
                 Event::Ends(ends) => {
                     // The broker answers.

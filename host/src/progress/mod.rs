@@ -57,8 +57,8 @@ pub enum Admission {
 pub struct Snapshot {
     /// The offset to commit: nothing below it is unfinished.
     pub offset: Offset,
-    /// The completed records above it, for [`decode`]. Empty if there are none. ASCII: as many bytes as
-    /// characters, at most those of the budget.
+    /// The topic and the completed records above it, for [`decode`]. Empty if the topic is unknown and there are
+    /// none. ASCII: as many bytes as characters, at most those of the budget.
     pub metadata: String,
     /// How many completed records above the offset the metadata does not name, because it would be too long:
     /// they run again after a restart. Always 0 for a budget that does not truncate, unless it was lowered
@@ -228,9 +228,7 @@ impl Progress {
         let offset = self.safe();
         let told = self.restored.as_ref().map_or(offset, Restored::horizon);
         let horizon = told.max(self.window.completed_end());
-        if horizon <= offset {
-            return Snapshot { offset, metadata: String::new(), truncated: 0 };
-        }
+        let horizon = horizon.max(offset);
         let restored = self.restored.as_ref();
         let unfinished = |number| {
             self.window.unfinished_word(number)

@@ -74,7 +74,7 @@ impl Restored {
     /// [`Reject::PastLogEnd`] if it names completed records at or past `log_end`: the log lost its end, or was
     /// created again, and will use those offsets for records that nobody has seen yet.
     pub fn within_log(self, log_end: Offset) -> Result<Self, Reject> {
-        if self.horizon > log_end {
+        if self.horizon > self.from.max(log_end) {
             return Err(Reject::PastLogEnd { horizon: self.horizon, log_end });
         }
         Ok(self)
@@ -141,6 +141,8 @@ mod tests {
         assert_eq!(restored.clone().within_log(Offset(400)), Ok(restored.clone()));
         let reject = Reject::PastLogEnd { horizon: Offset(400), log_end: Offset(399) };
         assert_eq!(restored.within_log(Offset(399)), Err(reject));
+        let nothing = Restored::new(Offset(100), Offset(100), 0);
+        assert!(nothing.within_log(Offset(7)).is_ok(), "it names no record");
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn a_restored_unfinished_record_that_was_compacted_away_holds_up_nothing() {
     assert_eq!(after.admit(Offset(3)), Admission::AlreadyDone);
     assert_eq!(after.safe(), Offset(4));
     assert_eq!(after.admit(Offset(5)), Admission::AlreadyDone);
-    assert_eq!((after.safe(), after.snapshot(&EXACT).metadata), (Offset(6), String::new()));
+    assert_eq!(after.snapshot(&EXACT), at(6).snapshot(&EXACT));
 }
 
 #[test]
@@ -197,7 +197,26 @@ fn a_commit_names_nothing_while_nothing_above_its_offset_is_complete() {
     admit(&mut progress, 0..5_000);
     complete(&mut progress, 0..10);
     let snapshot = progress.snapshot(&EXACT);
-    assert_eq!(snapshot, Snapshot { offset: Offset(10), metadata: String::new(), truncated: 0 });
+    assert_eq!(snapshot, at(10).snapshot(&EXACT), "as of a partition that starts there");
+    let told = decode(snapshot.metadata.as_bytes(), Offset(10), TAG).expect("it was just written");
+    assert_eq!((told.horizon(), snapshot.truncated), (Offset(10), 0));
+}
+
+#[test]
+fn every_commit_says_of_which_topic_its_offset_is() {
+    let mut progress = at(0);
+    let check = |progress: &Progress| {
+        let snapshot = progress.snapshot(&EXACT);
+        let elsewhere = decode(snapshot.metadata.as_bytes(), snapshot.offset, TAG + 1);
+        assert!(matches!(elsewhere, Err(Reject::ForeignTopic { .. })), "{snapshot:?}: {elsewhere:?}");
+    };
+    check(&progress);
+    admit(&mut progress, 0..4);
+    check(&progress);
+    complete(&mut progress, [2]);
+    check(&progress);
+    complete(&mut progress, [0, 1, 3]);
+    check(&progress);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use sandmill::ids::Offset;
+use sandmill::progress;
 use sandmill_tests::guests::guest;
 use sandmill_tests::host::Ended;
 use sandmill_tests::job::{DONE, Job};
@@ -91,6 +93,7 @@ fn retention_past_the_position_goes_on_at_the_end_if_told_so() {
 fn metadata_of_a_topic_that_was_created_again_does_not_apply() {
     let kafka = Kafka::shared();
     let job = Job::new(kafka, &guest("flaky"), 1)
+        .set("on_offset_lost", "\"earliest\"")
         .set_in("on_failure", "backoff", r#"{ first = "30s", max = "30s" }"#)
         .set_host("drain_timeout", "\"1s\"");
     let producer = Producer::new(kafka);
@@ -101,14 +104,11 @@ fn metadata_of_a_topic_that_was_created_again_does_not_apply() {
     host.wait_until("all other keys were done", DONE, |_| kafka.offsets_in(&job.output) >= 500);
     assert_eq!(host.terminate().code, 0);
     let old = kafka.committed(&job.group, &job.input)[&0].clone();
-    assert!(old.offset == 0 && !old.metadata.is_empty(), "the commit names what is complete: {old:?}");
+    let told = progress::decode(old.metadata.as_bytes(), Offset(0), 0).expect("a host wrote it");
+    assert!(told.is_completed(Offset(500)), "the commit names what is complete: {old:?}");
 
     create_again(kafka, &job.input);
-    // The broker forgets commits with their topic; tools that copy offsets put them back.
-    wait_until("the broker forgot the commit", BROKER, || {
-        kafka.committed_offsets(&job.group, &job.input).is_empty()
-    });
-    kafka.commit(&job.group, &job.input, 0, &old);
+    commit_again(&job, &old);
     let before = job.outputs().len();
     let mut ledger = Ledger::default();
     ledger.produce(&producer, &job.input, over_keys(600, 50, |_| b"ok".to_vec()));
@@ -117,6 +117,45 @@ fn metadata_of_a_topic_that_was_created_again_does_not_apply() {
     let new: Vec<Record> = job.outputs().into_iter().filter(|record| record.header("n").is_some()).collect();
     assert_eq!(job.outputs().len() - before, 600);
     ledger.compare(&[&new], Order::Key).assert_exact();
+}
+
+/// A host that was down meanwhile, or that committed in the new topic before it noticed: the offset exists, and is
+/// the offset of a record that nobody has seen.
+#[test]
+fn a_host_that_starts_after_its_topic_was_created_again_does_not_go_on_at_the_old_offset() {
+    let kafka = Kafka::shared();
+    let job = Job::new(kafka, &guest("echo"), 1);
+    let producer = Producer::new(kafka);
+    producer.send(&job.input, &numbered(300));
+    run_until_done(&job);
+    let old = kafka.committed(&job.group, &job.input)[&0].clone();
+    assert_eq!(old.offset, 300, "without a gap");
+    create_again(kafka, &job.input);
+    commit_again(&job, &old);
+    producer.send(&job.input, &numbered(500));
+    let before = job.outputs().len();
+
+    // As often as it is started, until somebody decides.
+    for start in 1..=2 {
+        let ended = job.start().end(DONE);
+        assert_eq!(ended.code, 1, "start {start}: {}", ended.stderr);
+        for word in [&format!("{}/0", job.input), "on_offset_lost", "was deleted and created again"] {
+            assert!(ended.stderr.contains(word), "start {start}: {word:?} is not in {}", ended.stderr);
+        }
+        assert_eq!(kafka.committed(&job.group, &job.input)[&0], old, "start {start} commits nothing");
+        assert_eq!(job.outputs().len(), before, "start {start}");
+    }
+
+    // What an operator sets by hand counts, in whatever topic.
+    kafka.commit(&job.group, &job.input, 0, &at(400));
+    run_until_done(&job);
+    assert_eq!(offsets(&job.outputs()[before..]), (400..500).collect::<Vec<_>>());
+
+    let before = job.outputs().len();
+    kafka.commit(&job.group, &job.input, 0, &old);
+    let job = job.set("on_offset_lost", "\"earliest\"");
+    run_until_done(&job);
+    assert_eq!(offsets(&job.outputs()[before..]), (0..500).collect::<Vec<_>>());
 }
 
 /// Fewer records than the old topic had: the position does not exist. More: it does, among other records.
@@ -141,6 +180,15 @@ fn a_topic_created_again_under_a_running_host_halts_it() {
         assert!(ended.stderr.contains("on_offset_lost"), "{records}: {}", ended.stderr);
         let told = ended.stderr.contains("was deleted and created again");
         assert!(told || records < 300, "only the topic's id tells: {}", ended.stderr);
+
+        // Whatever it committed in the new topic before it noticed, nothing of that is skipped.
+        let before = job.outputs().len();
+        let job = job.set("on_offset_lost", "\"earliest\"");
+        let mut host = job.start();
+        host.wait_until("all came out", DONE, |_| job.outputs().len() >= before + records);
+        job.await_done(&mut host);
+        assert_eq!(host.terminate().code, 0);
+        assert_eq!(offsets(&job.outputs()[before..]), (0..records).collect::<Vec<_>>());
     }
 }
 
@@ -175,6 +223,14 @@ fn a_topic_created_again_under_a_running_host_is_read_from_its_start_if_told_so(
             );
         }
     }
+}
+
+/// The broker forgets commits with their topic; a host that runs on, and tools that copy offsets, put them back.
+fn commit_again(job: &Job<'_>, old: &Committed) {
+    wait_until("the broker forgot the commit", BROKER, || {
+        job.kafka.committed_offsets(&job.group, &job.input).is_empty()
+    });
+    job.kafka.commit(&job.group, &job.input, 0, old);
 }
 
 /// Deletes a topic and creates it anew, under the same name and with another id.
