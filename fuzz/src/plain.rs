@@ -39,10 +39,10 @@ pub fn sealed(body: &[u8]) -> Vec<u8> {
     format!("sm1{}", BASE64.encode([&sum.to_le_bytes(), body].concat())).into_bytes()
 }
 
-/// What the text says to a commit at `base` of a topic with this tag; nothing if it is not valid for it.
-pub fn read(text: &[u8], base: Offset, tag: u32) -> Option<Plain> {
+/// What the text says to a commit at `base`, and the tag of the topic that it names; nothing if it is not valid.
+pub fn read(text: &[u8], base: Offset) -> Option<(Plain, u32)> {
     if text.is_empty() {
-        return Some(Plain { span: 0, unfinished: Vec::new() });
+        return Some((Plain { span: 0, unfinished: Vec::new() }, 0));
     }
     let bytes = BASE64.decode(text.strip_prefix(b"sm1")?).ok()?;
     let body = bytes.get(4..)?;
@@ -51,7 +51,6 @@ pub fn read(text: &[u8], base: Offset, tag: u32) -> Option<Plain> {
     let mut rest = &body[5..];
     let (start, span) = (varint(&mut rest)?, varint(&mut rest)?);
     let mine = bytes[..4] == sum.to_le_bytes()
-        && (written == tag || written == 0 || tag == 0)
         && start == base.0 as u64
         && span <= MAX_SPAN
         && base.0.checked_add(span as i64).is_some();
@@ -60,7 +59,7 @@ pub fn read(text: &[u8], base: Offset, tag: u32) -> Option<Plain> {
     let unfinished = (mine && (span > 0 || proper_nothing)).then(|| payload(form, rest))??;
     let ordered = unfinished.windows(2).all(|pair| pair[0].end <= pair[1].start);
     let proper = unfinished.iter().all(|range| range.start < range.end && range.end < span);
-    (ordered && proper).then_some(Plain { span, unfinished })
+    (ordered && proper).then_some((Plain { span, unfinished }, written))
 }
 
 /// The number of the form that the text has; none if it is empty or not ours.

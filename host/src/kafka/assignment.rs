@@ -8,8 +8,7 @@ use rdkafka::topic_partition_list::{Offset as ClientOffset, TopicPartitionList};
 
 use super::consumer::{Consumer, OnOffsetLost};
 use super::context::Rebalance;
-use super::lookup::{End, Positions};
-use super::turns::ENDS;
+use super::positions::{End, NEWS, Positions};
 use crate::batch::TopicPartition;
 use crate::ids::Epoch;
 use crate::machine::Assigned;
@@ -62,6 +61,11 @@ impl Consumer {
         }
         // While stopping, nothing is taken on any more; the client gets its answer all the same.
         let assigned = if self.machine.is_stopping() { &[] } else { &found.assigned[..] };
+        for Assigned { partition, start, .. } in assigned {
+            if found.created_again.contains(partition) {
+                tracing::warn!(%partition, offset = start.0, "position reset: {CREATED_AGAIN} since the commit");
+            }
+        }
         self.assigning = None;
         self.joined = true;
         self.trouble = None;
@@ -118,7 +122,7 @@ impl Consumer {
     /// A topic that was deleted and created again has other records at the same offsets: the client would go on
     /// among them, past those before. Believed when told twice, seconds apart, as one broker may know of it later than another.
     pub(super) fn notice_new_topics(&mut self, ends: &[End], now: Time) {
-        if now.since(self.ends_taken) < ENDS / 2 {
+        if now.since(self.ends_taken) < NEWS {
             return;
         }
         for end in ends {

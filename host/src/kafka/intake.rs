@@ -121,8 +121,8 @@ impl Consumer {
         match self.settings.on_offset_lost {
             OnOffsetLost::Halt => self.machine.fail(
                 format!(
-                    "the position in {place} does not exist any more: {why}; records may be gone; to go on, \
-                     reset the group's offsets, or set `on_offset_lost` to \"earliest\" or \"latest\""
+                    "the position in {place} is lost: {why}; records may be gone; to go on, reset the group's \
+                     offsets, or set `on_offset_lost` to \"earliest\" or \"latest\""
                 ),
                 now,
             ),

@@ -8,7 +8,8 @@
 //! | `intake.rs` | records, and errors in their place, from the client into the machine | consumer |
 //! | `replies.rs` | answers to commits | consumer |
 //! | `context.rs` | what the client calls back: rebalances are stored, nothing more | consumer |
-//! | `lookup.rs` | questions that wait for the broker: committed offsets, ends of partitions | lookup, one a pipeline |
+//! | `lookup.rs` | questions that wait for the broker, asked until it answers | lookup, one a pipeline |
+//! | `positions.rs` | the answers: where partitions start and end | lookup |
 //! | `publisher.rs` | outputs and dead letters into the producer | workers, consumer |
 //! | `delivery.rs` | acknowledgements out of the producer | delivery, one a pipeline |
 //! | `haste.rs` | outputs linger only while more are coming | haste, one a pipeline |
@@ -26,6 +27,7 @@ pub mod embedded;
 mod haste;
 mod intake;
 mod lookup;
+mod positions;
 pub mod preflight;
 pub mod properties;
 pub mod publisher;

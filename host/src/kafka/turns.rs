@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// From one snapshot to the next.
 const SNAPSHOT: Duration = Duration::from_millis(200);
 /// How often ends of partitions are fetched.
-pub(super) const ENDS: Duration = Duration::from_secs(5);
+const ENDS: Duration = Duration::from_secs(5);
 
 impl Consumer {
     /// One turn; false if nothing came in.

@@ -44,7 +44,7 @@ pub struct Entry {
     pub partition: TopicPartition,
     /// The next offset to read: everything below is complete.
     pub offset: Offset,
-    /// The completed records above it, encoded; empty: none.
+    /// The topic and the completed records above it, encoded; empty: neither is known.
     pub metadata: String,
 }
 

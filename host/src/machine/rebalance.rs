@@ -25,7 +25,9 @@ pub struct Assigned {
     pub partition: TopicPartition,
     /// The next offset to read.
     pub start: Offset,
-    /// The metadata of the commit that `start` comes from, as raw bytes; `None` where nothing was committed.
+    /// The metadata of the commit that `start` comes from, as raw bytes; `None` where nothing was committed. Of
+    /// another topic it is ignored here as well, but then `start` is of that topic, too: whoever asks where
+    /// partitions start decides about that first.
     pub metadata: Option<Vec<u8>>,
     /// True if `start` was not committed yet: it is committed at once, so that a later start of the group
     /// finds it.
@@ -89,6 +91,7 @@ impl Machine {
 
     fn take_on(&mut self, part: &Assigned) -> Slot {
         let mut ignored = false;
+        let is_mute = part.metadata.as_ref().is_none_or(Vec::is_empty);
         let restored = match &part.metadata {
             Some(text) if !text.is_empty() => match read_metadata(text, part) {
                 Ok(restored) => Some(restored),
@@ -127,8 +130,9 @@ impl Machine {
             over_since: None,
             paused: false,
             // Metadata that had to be ignored is overwritten soon: of a log that was cut back it could be taken
-            // for true once the log has grown again.
-            dirty: part.commit_start || ignored,
+            // for true once the log has grown again. And a commit that does not say of which topic it is, as
+            // tools write it, says so soon.
+            dirty: part.commit_start || ignored || part.topic_tag != 0 && is_mute,
             unconfirmed: false,
             refused: None,
             committed: (!part.commit_start).then_some(part.start),

@@ -31,7 +31,8 @@ const FIXED_HEADER: usize = 4 + 1 + 4;
 /// The longest header, in bytes: a base of any 64 bits and a span of [`MAX_SPAN`].
 pub(super) const MAX_HEADER: usize = FIXED_HEADER + 10 + 4;
 
-/// Why commit metadata cannot be used. Whoever reads it resumes exactly at the committed offset.
+/// Why commit metadata cannot be used. Whoever reads it resumes exactly at the committed offset, but for
+/// [`ForeignTopic`](Reject::ForeignTopic).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reject {
     /// Another program wrote it, or it was cut off at the front.
@@ -62,7 +63,7 @@ pub enum Reject {
         /// The one of the bytes as they are.
         computed: u32,
     },
-    /// The topic was deleted and created again: the same offsets are other records.
+    /// The topic was deleted and created again: the same offsets are other records. All else is valid.
     #[error("committed in a topic with tag {written:08x}, this one has {current:08x}: it was created again")]
     ForeignTopic {
         /// The tag in the metadata.
@@ -218,27 +219,27 @@ fn decode_span(text: &[u8], base: Offset, topic_tag: u32, max_span: u64) -> Resu
     let (&form, bytes) = bytes.split_first().ok_or(Reject::BadLengths)?;
     let (written, mut bytes) = bytes.split_first_chunk().ok_or(Reject::BadLengths)?;
     let tag = u32::from_le_bytes(*written);
-    // Before the topic: an offset that was set by hand is one that somebody chose, in whatever topic.
     let written = Offset(take_varint(&mut bytes).ok_or(Reject::BadLengths)? as i64);
     if written != base {
         return Err(Reject::WrongBase { written, committed: base });
-    }
-    if tag != topic_tag && tag != 0 && topic_tag != 0 {
-        return Err(Reject::ForeignTopic { written: tag, current: topic_tag });
     }
     let span = take_varint(&mut bytes).ok_or(Reject::BadLengths)?;
     let horizon = base.0.checked_add_unsigned(span).filter(|_| span <= max_span);
     let horizon = horizon.ok_or(Reject::RangeTooLarge { span })?;
     let form = Form::from_number(form).ok_or(Reject::BadLengths)?;
-    if span == 0 {
-        let nothing = form == NOTHING.0 && bytes.is_empty();
-        return nothing.then(|| Restored::new(base, base, 0)).ok_or(Reject::BadLengths);
+    if span == 0 && (form != NOTHING.0 || !bytes.is_empty()) {
+        return Err(Reject::BadLengths);
     }
     // Read twice: memory is taken once the payload is known to be valid, and no more than it needs.
     let mut end = 0;
     forms::read(form, bytes, span, |unfinished| end = unfinished.end).ok_or(Reject::BadLengths)?;
     let mut restored = Restored::new(base, Offset(horizon), end);
     forms::read(form, bytes, span, |unfinished| restored.except(&unfinished)).ok_or(Reject::BadLengths)?;
+    // Last, because it weighs most. Only what is valid in all else, with this very base, says that the host
+    // committed this offset elsewhere; an offset that was set by hand is one that somebody chose, in any topic.
+    if tag != topic_tag && tag != 0 && topic_tag != 0 {
+        return Err(Reject::ForeignTopic { written: tag, current: topic_tag });
+    }
     Ok(restored)
 }
 
@@ -414,6 +415,11 @@ mod tests {
             refused(&forge(form, TAG, base, 50, &[0xff; 4096]), &Reject::BadLengths);
         }
         refused(&forge(5, TAG, base, 9, &[]), &Reject::BadLengths);
+        // Of another topic only what is valid in all else counts.
+        refused(&forge(5, 1, base, 9, &[]), &Reject::BadLengths);
+        refused(&forge(1, 1, base, 50, &[0xff; 4096]), &Reject::BadLengths);
+        refused(&forge(3, 1, base, 1 << 60, &[0]), &Reject::RangeTooLarge { span: 1 << 60 });
+        refused(&forge(3, 1, base, 9, &[0]), &Reject::ForeignTopic { written: 1, current: TAG });
         refused(&seal(&[]), &Reject::BadLengths);
         refused(&seal(&[1, 0, 0]), &Reject::BadLengths);
         refused(&seal(&[1, 0, 0, 0, 0, 0xe8, 7]), &Reject::BadLengths);

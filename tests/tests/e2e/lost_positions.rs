@@ -97,15 +97,16 @@ fn metadata_of_a_topic_that_was_created_again_does_not_apply() {
         .set_in("on_failure", "backoff", r#"{ first = "30s", max = "30s" }"#)
         .set_host("drain_timeout", "\"1s\"");
     let producer = Producer::new(kafka);
-    let mut records = vec![Outgoing::keyed("slow", "retry:1:60000")];
+    let mut records = over_keys(10, 5, |_| b"ok".to_vec());
+    records.push(Outgoing::keyed("slow", "retry:1:60000"));
     records.extend(over_keys(500, 50, |_| b"ok".to_vec()));
     producer.send(&job.input, &records);
     let mut host = job.start();
-    host.wait_until("all other keys were done", DONE, |_| kafka.offsets_in(&job.output) >= 500);
+    host.wait_until("all other keys were done", DONE, |_| kafka.offsets_in(&job.output) >= 510);
     assert_eq!(host.terminate().code, 0);
     let old = kafka.committed(&job.group, &job.input)[&0].clone();
-    let told = progress::decode(old.metadata.as_bytes(), Offset(0), 0).expect("a host wrote it");
-    assert!(told.is_completed(Offset(500)), "the commit names what is complete: {old:?}");
+    let told = progress::decode(old.metadata.as_bytes(), Offset(10), 0).expect("a host wrote it");
+    assert!(told.is_completed(Offset(510)), "the commit names what is complete: {old:?}");
 
     create_again(kafka, &job.input);
     commit_again(&job, &old);
@@ -113,7 +114,7 @@ fn metadata_of_a_topic_that_was_created_again_does_not_apply() {
     let mut ledger = Ledger::default();
     ledger.produce(&producer, &job.input, over_keys(600, 50, |_| b"ok".to_vec()));
     let ended = run_until_done(&job);
-    assert!(ended.stderr.contains("created again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("position reset"), "{}", ended.stderr);
     let new: Vec<Record> = job.outputs().into_iter().filter(|record| record.header("n").is_some()).collect();
     assert_eq!(job.outputs().len() - before, 600);
     ledger.compare(&[&new], Order::Key).assert_exact();
@@ -170,6 +171,7 @@ fn a_topic_created_again_under_a_running_host_halts_it() {
         producer.send(&job.input, &numbered(300));
         let mut host = job.start();
         job.await_done(&mut host);
+        let first = kafka.committed(&job.group, &job.input)[&0].clone();
         // Asleep, so that it never sees the new topic empty.
         host.signal(Signal::STOP);
         create_again(kafka, &job.input);
@@ -182,6 +184,9 @@ fn a_topic_created_again_under_a_running_host_halts_it() {
         assert!(told || records < 300, "only the topic's id tells: {}", ended.stderr);
 
         // Whatever it committed in the new topic before it noticed, nothing of that is skipped.
+        let commit = kafka.committed(&job.group, &job.input).remove(&0);
+        let old = commit.unwrap_or_else(|| first.clone());
+        kafka.commit(&job.group, &job.input, 0, &old);
         let before = job.outputs().len();
         let job = job.set("on_offset_lost", "\"earliest\"");
         let mut host = job.start();
@@ -223,6 +228,32 @@ fn a_topic_created_again_under_a_running_host_is_read_from_its_start_if_told_so(
             );
         }
     }
+}
+
+/// The broker forgets the commits of a topic that goes. Without them `start` would say to wait for what comes next, and
+/// what came before the group had the new topic would be lost without a word.
+#[test]
+fn a_topic_that_was_seen_to_vanish_is_not_a_new_one_when_it_is_back() {
+    let kafka = Kafka::shared();
+    let job = Job::new(kafka, &guest("echo"), 1)
+        .set("start", "\"latest\"")
+        .set("on_offset_lost", "\"earliest\"")
+        .kafka("topic.metadata.refresh.interval.ms", "1000");
+    let producer = Producer::new(kafka);
+    let mut host = job.start();
+    host.wait_until("it had its partition", DONE, |_| {
+        kafka.committed(&job.group, &job.input).contains_key(&0)
+    });
+    kafka.delete_topic(&job.input);
+    host.wait_for_log("assignment lost", DONE);
+    kafka.create_topic(&job.input, 1, &[]);
+    producer.send(&job.input, &numbered(100));
+    host.wait_until("all came out", DONE, |_| job.outputs().len() >= 100);
+    job.await_done(&mut host);
+    let ended = host.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("position reset"), "{}", ended.stderr);
+    assert_eq!(offsets(&job.outputs()), (0..100).collect::<Vec<_>>());
 }
 
 /// The broker forgets commits with their topic; a host that runs on, and tools that copy offsets, put them back.
