@@ -6,6 +6,7 @@ pub mod bench;
 pub mod cancel;
 pub mod cli;
 pub mod config;
+pub mod deploy;
 pub mod dispatch;
 pub mod http;
 pub mod ids;

@@ -20,8 +20,8 @@ use sandmill::progress::Budget as MetadataBudget;
 use sandmill::telemetry::Executions;
 use sandmill::time::Time;
 use sandmill::wasm::{
-    Budget, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink,
-    Module, OutputLimits,
+    Budget, Compiled, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, Key,
+    LogLimits, LogSink, Module, OutputLimits, compile,
 };
 use sandmill::work::{CallRecord, Calls, Ended, Finished, Report, Work};
 use tokio::runtime::Runtime;
@@ -87,7 +87,10 @@ impl Host {
     fn new(batch: usize, config: &[(&str, &str)]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let engine = Engine::new(&EngineConfig::new(1)).expect("an engine");
-        let module = Module::load(&engine, HANDLER, Grants::default()).expect("a handler");
+        let key = Key::from_bytes([7; 32]);
+        let compiled =
+            Compiled::open(compile(HANDLER, &key).expect("a handler"), &key).expect("it is sealed");
+        let module = Module::load(&engine, &compiled, Grants::default()).expect("a handler");
         let cancel = Arc::new(Cancel::new());
         let instance = runtime.block_on(Instance::start(&module, &settings(config), &cancel));
         let mut machine = Machine::new(options(batch));

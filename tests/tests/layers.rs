@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Crates that few folders of `host/src` alone may name. The Kafka client has two: the host's side, and the
 /// bare client with which the host is compared.
-const OWNERS: [(&str, &[&str]); 8] = [
+const OWNERS: [(&str, &[&str]); 9] = [
     ("rdkafka", &["kafka", "bench/client"]),
     ("sandmill_kafka_ffi", &["kafka", "bench/client"]),
     ("sandmill_guest", &["bench/native"]),
+    ("sandmill_compiled", &["wasm"]),
     ("wasmtime", &["wasm"]),
     ("wasmtime_wasi", &["wasm"]),
     ("wasmparser", &["wasm"]),

@@ -16,8 +16,8 @@ use sandmill::batch::{Batch, TopicPartition};
 use sandmill::cancel::Cancel;
 use sandmill::ids::Fuel;
 use sandmill::wasm::{
-    Budget, Engine, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink, MemoryBudget,
-    Module, OutputLimits,
+    Budget, Engine, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink, MemoryBudget, Module,
+    OutputLimits,
 };
 use tokio::runtime::Runtime;
 
@@ -97,7 +97,7 @@ impl Sandbox {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         Sandbox {
             runtime: runtime.expect("the machine gives an event queue"),
-            module: Module::load(engine, module, Grants::ALL).expect("the handler is one of this host's"),
+            module: guests::module(engine, module),
             settings: Arc::new(settings),
             cancel: Arc::new(Cancel::new()),
             origin: origin(),

@@ -3,13 +3,19 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-use sandmill::wasm::{Engine, EngineConfig};
+use sandmill::wasm::{Compiled, Engine, EngineConfig, Grants, Key, Module, compile};
 
-/// An engine for the handlers, with room for `instances` instances. What it compiles is kept for the next run.
+/// An engine for the handlers, with room for `instances` instances.
 pub fn engine(instances: u32) -> Engine {
-    let cache_dir = Some(target().join("micro-compiled"));
-    Engine::new(&EngineConfig { cache_dir, ..EngineConfig::new(instances) })
-        .expect("the machine holds the instances")
+    Engine::new(&EngineConfig::new(instances)).expect("the machine holds the instances")
+}
+
+/// The module of one of this host's handlers, compiled in this process.
+pub fn module(engine: &Engine, bytes: &[u8]) -> Module {
+    let key = Key::from_bytes([7; 32]);
+    let compiled = compile(bytes, &key).expect("the handler is one of this host's");
+    let compiled = Compiled::open(compiled, &key).expect("it was just sealed");
+    Module::load(engine, &compiled, Grants::ALL).expect("the handler is one of this host's")
 }
 
 /// The component of this name; `None`, with a word on what to do, if it was not built.

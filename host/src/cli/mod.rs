@@ -9,6 +9,7 @@
 
 mod bench;
 mod check;
+mod compile;
 mod contender;
 mod demo;
 mod inspect;
@@ -22,7 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::bench::COMMAND;
+use crate::bench::COMMAND as BENCH;
+use crate::deploy::COMMAND as COMPILE;
 
 /// Runs untrusted WebAssembly handlers on Kafka streams.
 #[derive(Debug, Parser)]
@@ -45,8 +47,11 @@ enum Command {
     /// Measure this host on a broker: what the bare client does, and how much of that is left behind a sandbox
     Bench(Box<bench::Bench>),
     /// One level of `bench`, as a process
-    #[command(name = COMMAND, hide = true)]
+    #[command(name = BENCH, hide = true)]
     BenchContender(contender::Contender),
+    /// Compile a module, as a process with limits
+    #[command(name = COMPILE, hide = true)]
+    CompileModule(compile::Compile),
 }
 
 /// Runs one command to its exit code.
@@ -58,6 +63,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(demo) => demo.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::BenchContender(contender) => contender.execute(),
+        Command::CompileModule(compile) => compile.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

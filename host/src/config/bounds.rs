@@ -123,6 +123,13 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound::host("host.guest_memory", |h| Some(Amount::Bytes(h.guest_memory)), bytes(MIB), bytes(1 << 44)),
     Bound::host("host.stack", |h| Some(Amount::Bytes(h.stack)), bytes(64 * KIB), bytes(64 * MIB)),
     Bound::host("host.workers", |h| h.workers.map(|n| count(n.get() as u64)), count(1), count(1024)),
+    Bound::host("host.compile_time", |h| Some(Amount::Time(h.compile_time)), millis(100), millis(HOUR)),
+    Bound::host(
+        "host.compile_memory",
+        |h| Some(Amount::Bytes(h.compile_memory)),
+        bytes(256 * MIB),
+        bytes(64 * GIB),
+    ),
     Bound::host("host.drain_timeout", |h| Some(Amount::Time(h.drain_timeout)), millis(1), millis(HOUR)),
     Bound::pipeline("max_instances", |p| Some(count(p.max_instances.into())), count(1), count(100_000)),
     Bound::pipeline("commit_interval", |p| Some(Amount::Time(p.commit_interval)), millis(1), millis(HOUR)),

@@ -25,6 +25,12 @@ pub struct Host {
     pub guest_memory: Size,
     /// Wasm stack of one call, for every pipeline; a call that needs more traps.
     pub stack: Size,
+    /// How long a module may take to compile, in the process that does so.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub compile_time: Duration,
+    /// Memory that a module may take to compile: address space of the process that does so.
+    pub compile_memory: Size,
     /// Worker threads, shared by all pipelines. Without it: one a core.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "NonZeroUsize")]
@@ -46,6 +52,8 @@ impl Default for Host {
             data_dir: PathBuf::new(),
             guest_memory: Size::from_gib(4),
             stack: Size::from_mib(1),
+            compile_time: Duration::from_secs(60),
+            compile_memory: Size::from_gib(2),
             workers: None,
             drain_timeout: Duration::from_secs(10),
             perf_map: false,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::cancel::Cancel;
 use crate::config;
+use crate::deploy::{CompileLimits, Compiler, Modules};
 use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
 use crate::wasm::{
@@ -70,7 +71,7 @@ pub struct LoadedHandler {
 #[derive(Debug)]
 pub struct Loader<'c> {
     config: &'c config::Config,
-    engine: Option<Engine>,
+    sandbox: Option<(Engine, Modules)>,
     /// Memory of all instances together.
     memory: Arc<MemoryBudget>,
 }
@@ -79,7 +80,7 @@ impl<'c> Loader<'c> {
     /// For the pipelines of this configuration.
     pub fn new(config: &'c config::Config) -> Self {
         let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
-        Loader { config, engine: None, memory }
+        Loader { config, sandbox: None, memory }
     }
 
     /// Loads the handler of one pipeline and starts an instance of it for trial.
@@ -111,26 +112,30 @@ impl<'c> Loader<'c> {
             }
         };
         let grants = Grants { log: pipeline.allow.log, config: pipeline.allow.config };
-        let module = Module::load(self.engine()?, bytes, grants).map_err(|reason| StartError::Module {
+        let (engine, modules) = self.sandbox()?;
+        let made = modules.make(engine, bytes, grants).map_err(|reason| StartError::Module {
             pipeline: name.clone(),
             path: source.place(),
             reason,
         })?;
         let settings = Arc::new(settings(pipeline, &source.name(), &self.memory));
-        try_start(&module, &settings).map_err(|reason| StartError::Trial {
+        try_start(&made.module, &settings).map_err(|reason| StartError::Trial {
             pipeline: name,
             path: source.place(),
             reason,
         })?;
-        Ok(LoadedHandler { name: source.name(), code: Code::Module(module), settings })
+        Ok(LoadedHandler { name: source.name(), code: Code::Module(made.module), settings })
     }
 
-    fn engine(&mut self) -> Result<&Engine, StartError> {
-        let engine = match self.engine.take() {
-            Some(engine) => engine,
-            None => engine_for(self.config)?,
+    fn sandbox(&mut self) -> Result<&(Engine, Modules), StartError> {
+        let sandbox = match self.sandbox.take() {
+            Some(sandbox) => sandbox,
+            None => {
+                let cache = self.config.host.data_dir.join("compiled");
+                (engine_for(self.config)?, Modules::with_cache(&cache, compiler(&self.config.host))?)
+            }
         };
-        Ok(self.engine.insert(engine))
+        Ok(self.sandbox.insert(sandbox))
     }
 }
 
@@ -140,7 +145,6 @@ fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     let instances = config.pipelines.iter().map(|pipeline| 2 * pipeline.max_instances + 1).sum();
     Ok(Engine::new(&EngineConfig {
         stack: config.host.stack.bytes() as usize,
-        cache_dir: Some(config.host.data_dir.join("compiled")),
         perf_map: config.host.perf_map,
         ..EngineConfig::new(instances)
     })?)
@@ -161,9 +165,22 @@ fn try_start(module: &Module, settings: &Arc<InstanceSettings>) -> Result<(), Fa
 /// If there is no sandbox to try it in.
 pub fn inspect(bytes: &[u8]) -> Result<Report, StartError> {
     let engine = Engine::new(&EngineConfig::new(4))?;
+    let modules = Modules::without_cache(compiler(&config::Host::default()));
     let pipeline = config::Pipeline { name: "inspect".to_owned(), ..config::Pipeline::default() };
     let memory = Arc::new(MemoryBudget::new(usize::MAX));
-    Ok(crate::wasm::inspect(&engine, bytes, &Arc::new(settings(&pipeline, "inspect", &memory))))
+    let mut report = Report::read(bytes);
+    match modules.make(&engine, bytes, Grants::ALL) {
+        Ok(made) => {
+            report.compiled(made.compiled.about(), made.compiled_in.unwrap_or_default());
+            report.start(&made.module, &Arc::new(settings(&pipeline, "inspect", &memory)));
+        }
+        Err(reason) => report.refused = Some(reason.to_string()),
+    }
+    Ok(report)
+}
+
+fn compiler(host: &config::Host) -> Compiler {
+    Compiler::new(CompileLimits { time: host.compile_time, memory: host.compile_memory.bytes() })
 }
 
 fn settings(pipeline: &config::Pipeline, handler: &str, host_memory: &Arc<MemoryBudget>) -> InstanceSettings {

@@ -46,7 +46,7 @@ pub enum StartError {
         /// Where it came from.
         path: String,
         /// Why.
-        reason: crate::wasm::LoadError,
+        reason: crate::deploy::Refused,
     },
     /// An instance was made for trial, and that failed.
     #[error("pipeline {pipeline:?}: the handler {path} does not start: {reason}")]
@@ -61,6 +61,9 @@ pub enum StartError {
     /// The sandbox cannot be set up.
     #[error(transparent)]
     Engine(#[from] crate::wasm::EngineError),
+    /// The folder of compiled code cannot be used.
+    #[error(transparent)]
+    Cache(#[from] crate::deploy::CacheError),
     /// The Kafka side.
     #[error("pipeline {pipeline:?}: {reason}")]
     Kafka {

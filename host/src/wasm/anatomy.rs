@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 
 /// Largest file that is looked at, in bytes.
@@ -16,7 +16,7 @@ pub const FUNCTIONS: usize = 200_000;
 const NAMES: usize = 2_000;
 
 /// The two kinds of modules that this host takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A component, as targets like `wasm32-wasip2` make.
@@ -35,7 +35,7 @@ impl fmt::Display for Kind {
 }
 
 /// Why a file cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Unreadable {
     #[error("it has {0} bytes, more than the {MODULE_BYTES} that are allowed")]

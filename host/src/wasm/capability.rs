@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The version of the contract that this host speaks; modules of the same minor version fit.
 pub const CONTRACT: &str = "0.1.0";
@@ -45,7 +45,7 @@ impl Default for Grants {
 }
 
 /// What an import needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Capability {
     /// Types, and WASI basics that give access to nothing.

@@ -1,16 +1,15 @@
 //! The sandbox's engine: one for the host, shared by all pipelines and workers.
 //!
 //! It fixes what every guest is compiled with (fuel and epoch checks, an explicit list of Wasm features), owns
-//! the pool that instances come from, the cache of compiled code, and the thread that advances the epoch.
+//! the pool that instances come from, and the thread that advances the epoch.
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::{
-    Cache, CacheConfig, Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    ProfilingStrategy, WasmBacktraceDetails, WasmFeatures,
+    Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ProfilingStrategy,
+    WasmBacktraceDetails, WasmFeatures,
 };
 
 use super::ticker::Ticker;
@@ -48,17 +47,14 @@ pub struct EngineConfig {
     pub core_instances: u32,
     /// Bytes of stack that a guest may use.
     pub stack: usize,
-    /// Where compiled code is kept; made, readable by this user only, if it does not exist. `None`: modules
-    /// are compiled each time they are loaded.
-    pub cache_dir: Option<PathBuf>,
     /// Writes names and places of compiled functions to `/tmp/perf-PID.map`, where `perf` looks for them.
     pub perf_map: bool,
 }
 
 impl EngineConfig {
-    /// Settings for `instances` instances: stacks of 1 MiB, no cache.
+    /// Settings for `instances` instances: stacks of 1 MiB.
     pub fn new(instances: u32) -> Self {
-        EngineConfig { instances, core_instances: 4, stack: 1 << 20, cache_dir: None, perf_map: false }
+        EngineConfig { instances, core_instances: 4, stack: 1 << 20, perf_map: false }
     }
 }
 
@@ -76,8 +72,6 @@ pub enum EngineError {
          `max_instances`, or lift the limit (`ulimit -v`)"
     )]
     AddressSpace { instances: u32, needed: u64, allowed: u64 },
-    #[error("the cache of compiled code at {} cannot be used: {reason}", path.display())]
-    Cache { path: PathBuf, reason: String },
     #[error("the engine of the sandbox cannot be made: {0}")]
     Engine(String),
 }
@@ -88,7 +82,6 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     engine: wasmtime::Engine,
-    cache: Option<Cache>,
     _ticker: Ticker,
 }
 
@@ -99,26 +92,20 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Reserves the pool, opens the cache and starts the epoch.
+    /// Reserves the pool and starts the epoch.
     ///
     /// # Errors
-    /// If the machine cannot hold so many instances, or the cache's folder cannot be trusted.
+    /// If the machine cannot hold so many instances.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         check_machine(config)?;
-        let cache = config.cache_dir.as_deref().map(open_cache).transpose()?;
-        let engine = wasmtime::Engine::new(&settings(config, cache.clone()))
+        let engine = wasmtime::Engine::new(&settings(config))
             .map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(engine.clone()).map_err(|error| EngineError::Engine(error.to_string()))?;
-        Ok(Engine(Arc::new(Inner { engine, cache, _ticker: ticker })))
+        Ok(Engine(Arc::new(Inner { engine, _ticker: ticker })))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.0.engine
-    }
-
-    /// Modules that came out of the cache, and modules that had to be compiled, since the engine was made.
-    pub fn cache_use(&self) -> (usize, usize) {
-        self.0.cache.as_ref().map_or((0, 0), |cache| (cache.cache_hits(), cache.cache_misses()))
     }
 }
 
@@ -142,26 +129,33 @@ pub(crate) fn features() -> WasmFeatures {
         | WasmFeatures::COMPONENT_MODEL
 }
 
-fn settings(config: &EngineConfig, cache: Option<Cache>) -> Config {
+/// All that decides what code is compiled to: the same for every host of this version, and for the child process that
+/// compiles.
+pub(super) fn code_settings() -> Config {
     let mut settings = Config::new();
     settings
         .wasm_features(WasmFeatures::all(), false)
         .wasm_features(features(), true)
         .consume_fuel(true)
         .epoch_interruption(true)
-        .max_wasm_stack(config.stack)
-        .async_stack_size(config.stack + HOST_STACK)
-        // Clears stacks between instances: one guest's secrets never lie under another.
-        .async_stack_zeroing(true)
         .concurrency_support(false)
         .cranelift_opt_level(OptLevel::Speed)
         // Debug information of guests is read at every trap: slow, and theirs to choose.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(8))
         .memory_reservation(MEMORY_RESERVATION)
         .memory_guard_size(MEMORY_GUARD)
-        .memory_may_move(false)
-        .cache(cache)
+        .memory_may_move(false);
+    settings
+}
+
+fn settings(config: &EngineConfig) -> Config {
+    let mut settings = code_settings();
+    settings
+        .max_wasm_stack(config.stack)
+        .async_stack_size(config.stack + HOST_STACK)
+        // Clears stacks between instances: one guest's secrets never lie under another.
+        .async_stack_zeroing(true)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(8))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
     if config.perf_map {
         settings.profiler(ProfilingStrategy::PerfMap);
@@ -214,40 +208,4 @@ fn address_space_limit() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
     line.split_whitespace().nth(3)?.parse().ok()
-}
-
-/// Opens the folder of compiled code. Loading compiled code is running it, so nobody else may write there.
-fn open_cache(path: &Path) -> Result<Cache, EngineError> {
-    let failed = |reason: String| EngineError::Cache { path: path.to_owned(), reason };
-    let path = prepare_private(path).map_err(|error| failed(error.to_string()))?;
-    let mut config = CacheConfig::new();
-    config.with_directory(path);
-    Cache::new(config).map_err(|error| failed(format!("{error:#}")))
-}
-
-/// Makes the folder if need be, and checks that it belongs to this user alone.
-#[cfg(unix)]
-fn prepare_private(path: &Path) -> std::io::Result<PathBuf> {
-    use std::io::Error;
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let path = path.canonicalize()?;
-    let folder = fs::metadata(&path)?;
-    // The owner of a process's own entry is its effective user.
-    let ours = fs::metadata("/proc/self").map_or(folder.uid(), |this| this.uid());
-    if folder.uid() != ours {
-        return Err(Error::other(format!("it belongs to user {}, not to this one", folder.uid())));
-    }
-    if folder.mode() & 0o022 != 0 {
-        let mode = folder.mode() & 0o777;
-        return Err(Error::other(format!("others may write there (mode {mode:o}); run `chmod go-w`")));
-    }
-    Ok(path)
-}
-
-#[cfg(not(unix))]
-fn prepare_private(path: &Path) -> std::io::Result<PathBuf> {
-    fs::create_dir_all(path)?;
-    path.canonicalize()
 }

@@ -1,7 +1,7 @@
 //! What a file is, what it asks for, and whether it would be refused: `sandmill inspect`.
 //!
-//! Inspecting goes the way of loading as far as the file lets it, and measures what loading does not: how long
-//! compiling takes, and how long an instance takes to start.
+//! A report is filled in as far as the file lets it: what can be read without compiling, what compiling brought, and
+//! what an instance takes to start.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use serde::{Serialize, Serializer};
 
 use super::anatomy::{self, Kind};
-use super::capability::{self, Capability, Grants};
+use super::capability::{self, Capability};
+use super::compile::About;
 use super::digest::Digest;
-use super::engine::Engine;
 use super::instance::{Instance, InstanceSettings};
-use super::module::{self, LoadError, Module};
+use super::module::Module;
 use super::text;
 use crate::cancel::Cancel;
 
@@ -66,27 +66,10 @@ pub struct Import {
     pub needs: Option<Capability>,
 }
 
-/// Finds out about `bytes`, with everything granted, and starts an instance with `settings`.
-///
-/// Takes as long as compiling does. To be called from a thread that runs no async runtime; it makes its own.
-pub fn inspect(engine: &Engine, bytes: &[u8], settings: &Arc<InstanceSettings>) -> Report {
-    let mut report = Report::of(bytes);
-    let loaded = report.read(bytes).and_then(|()| {
-        let since = Instant::now();
-        let module = Module::load(engine, bytes, Grants::ALL)?;
-        report.compile = Some(since.elapsed());
-        Ok(module)
-    });
-    match loaded {
-        Ok(module) => report.start(&module, settings),
-        Err(error) => report.refused = Some(error.to_string()),
-    }
-    report
-}
-
 impl Report {
-    fn of(bytes: &[u8]) -> Self {
-        Report {
+    /// What can be read of a file without compiling it.
+    pub fn read(bytes: &[u8]) -> Self {
+        let mut report = Report {
             digest: Digest::of(bytes),
             size: bytes.len(),
             kind: None,
@@ -102,28 +85,30 @@ impl Report {
             start: None,
             start_failure: None,
             memory: None,
+        };
+        let shown = |names: &[String]| names.iter().map(|name| text::clean(name, NAME)).collect();
+        // Why it cannot be read is said when it is to be compiled.
+        if let Ok(anatomy) = anatomy::read(bytes) {
+            report.kind = Some(anatomy.kind);
+            report.contract = anatomy.contract().map(|version| text::clean(version, NAME));
+            report.exports = shown(&anatomy.exports);
+            report.functions = anatomy.functions;
+            report.producers = shown(&anatomy.producers);
+            report.preinitialised = anatomy.is_preinitialised();
+            if anatomy.kind == Kind::Component {
+                report.imports(&anatomy.imports);
+            }
         }
+        report
     }
 
-    /// Fills in what can be read, as far as that goes.
-    fn read(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let shown = |names: &[String]| names.iter().map(|name| text::clean(name, NAME)).collect();
-        let anatomy = anatomy::read(bytes)?;
-        self.kind = Some(anatomy.kind);
-        self.contract = anatomy.contract().map(|version| text::clean(version, NAME));
-        self.exports = shown(&anatomy.exports);
-        self.functions = anatomy.functions;
-        self.producers = shown(&anatomy.producers);
-        self.preinitialised = anatomy.is_preinitialised();
-        if anatomy.kind == Kind::Component {
-            self.imports(&anatomy.imports);
+    /// What compiling brought, and how long it took.
+    pub fn compiled(&mut self, about: &About, took: Duration) {
+        self.imports(&about.imports);
+        if about.kind == Kind::CoreModule {
+            self.component_size = Some(about.component_size);
         }
-        let checked = module::check(bytes)?;
-        self.imports(&checked.imports);
-        if anatomy.kind == Kind::CoreModule {
-            self.component_size = Some(checked.component.len());
-        }
-        Ok(())
+        self.compile = Some(took);
     }
 
     fn imports(&mut self, names: &[String]) {
@@ -132,8 +117,9 @@ impl Report {
         self.imports = names.iter().map(import).collect();
     }
 
-    /// Starts instances and measures the second: the first one maps what later ones share.
-    fn start(&mut self, module: &Module, settings: &Arc<InstanceSettings>) {
+    /// Starts instances and measures the second: the first one maps what later ones share. To be called from a thread
+    /// that runs no async runtime; it makes its own.
+    pub fn start(&mut self, module: &Module, settings: &Arc<InstanceSettings>) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime,
             Err(error) => {

@@ -1,8 +1,9 @@
 //! The sandbox: everything that knows WebAssembly, and the only place that names wasmtime.
 //!
-//! An [`Engine`] is made once. A [`Module`] is loaded for each generation of a pipeline: the file is read
-//! (`anatomy`), its imports are held against what the pipeline grants (`capability`), a core module becomes a
-//! component, and the component is compiled. A worker starts [`Instance`]s of it and calls them with batches.
+//! An [`Engine`] is made once. A [`Module`] is made for each generation of a pipeline: in a child process the file is
+//! read (`anatomy`), a core module becomes a component, and the component is compiled (`compile`); here the code is
+//! loaded, and its imports are held against what the pipeline grants (`capability`). A worker starts [`Instance`]s of
+//! it and calls them with batches.
 //!
 //! A call runs under fuel, a deadline and a memory limit, all of them set anew each time:
 //!
@@ -20,6 +21,7 @@ mod anatomy;
 mod answer;
 mod bindings;
 mod capability;
+mod compile;
 mod digest;
 mod engine;
 mod failure;
@@ -33,19 +35,21 @@ mod module;
 mod state;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 mod ticker;
 mod wasi;
 
-pub use anatomy::{Kind, Unreadable};
+pub use anatomy::{Kind, MODULE_BYTES, Unreadable};
 pub use answer::{
     Answer, FailureKind, Output, OutputHeaders, OutputLimits, Outputs, RawAnswer, RawFailure, Wrong, check,
 };
 pub use capability::{CONTRACT, Capability, Grants};
+pub use compile::{About, Compiled, LoadError, compile, fingerprint};
 pub use digest::{Digest, NoDigest};
 pub use engine::{Engine, EngineConfig, EngineError};
-pub use inspect::{Import, Report, inspect};
+pub use inspect::{Import, Report};
 pub use instance::{Budget, Call, Instance, InstanceSettings};
 pub use limits::{InstanceLimits, MemoryBudget};
 pub use log::{Level, LogCounts, LogLimits, LogSink};
-pub use module::{LoadError, Module};
+pub use module::Module;
+pub use sandmill_compiled::Key;

@@ -105,8 +105,7 @@ fn failed_records_come_back_cut_and_escaped() {
 #[test]
 fn a_component_is_called_like_a_core_module() {
     let guest = Guest::new("(i32.const 1024)");
-    let module =
-        Module::load(engine(), &guest.component(), Grants::default()).expect("the guest is a handler");
+    let module = make(engine(), &guest.component(), Grants::default()).expect("the guest is a handler");
     let cancel = Arc::new(Cancel::new());
     let budget = Budget { fuel: FUEL, deadline: LONG, cancel: &cancel };
     let call = on_worker(call_once(&module, &settings(LIMITS), &batch(&["a"]), budget));

@@ -56,9 +56,8 @@ fn an_instance_finds_nothing_of_the_one_before_it() {
     let others = [spoiler().with("(data (i32.const 150000) \"\\00\")"), Guest::new("(i32.const 1024)")];
     // A pool of one: every instance gets the slot of the one before it.
     let engine = Engine::new(&EngineConfig::new(1)).expect("the engine is made");
-    let load = |guest: &Guest| {
-        Module::load(&engine, &guest.core_module(), Grants::ALL).expect("the guest is a handler")
-    };
+    let load =
+        |guest: &Guest| make(&engine, &guest.core_module(), Grants::ALL).expect("the guest is a handler");
     let modules = [load(&spoiler()), load(&others[0]), load(&others[1])];
     // Without config, `start` has no arguments that would lie in memory.
     let settings =

@@ -4,20 +4,20 @@ use proptest::prelude::*;
 
 use super::guest::custom_section;
 use super::*;
-use crate::wasm::{Kind, LoadError, Unreadable};
+use crate::wasm::{Kind, Unreadable};
 
 fn refused(bytes: &[u8], grants: Grants) -> LoadError {
-    Module::load(engine(), bytes, grants).expect_err("the file is refused")
+    make(engine(), bytes, grants).expect_err("the file is refused")
 }
 
 #[test]
 fn a_handler_says_what_it_is() {
     let guest = Guest::new("(i32.const 1024)");
     let (core, component) = (guest.core_module(), guest.component());
-    let module = Module::load(engine(), &core, Grants::default()).expect("it is a handler");
+    let module = make(engine(), &core, Grants::default()).expect("it is a handler");
     assert_eq!((module.kind(), module.contract()), (Kind::CoreModule, "0.1.0"));
     assert_eq!(module.digest(), crate::wasm::Digest::of(&core));
-    let module = Module::load(engine(), &component, Grants::default()).expect("it is a handler");
+    let module = make(engine(), &component, Grants::default()).expect("it is a handler");
     assert_eq!((module.kind(), module.contract()), (Kind::Component, "0.1.0"));
 }
 
@@ -90,7 +90,7 @@ fn an_import_that_is_not_granted_is_refused_by_its_name() {
         error.to_string(),
         "the module imports `sandmill:handler/log@0.1.0`, which its pipeline does not allow: set `allow.log = true`"
     );
-    assert!(Module::load(engine(), &logs.core_module(), Grants::ALL).is_ok());
+    assert!(make(engine(), &logs.core_module(), Grants::ALL).is_ok());
 }
 
 #[test]
@@ -152,32 +152,6 @@ fn a_section_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn compiled_code_is_taken_from_the_cache() {
-    let folder = tempfile::tempdir().expect("a folder is made");
-    let config = EngineConfig { cache_dir: Some(folder.path().join("code")), ..EngineConfig::new(2) };
-    let bytes = Guest::new("(i32.const 1024)").core_module();
-    let first = Engine::new(&config).expect("the engine is made");
-    Module::load(&first, &bytes, Grants::default()).expect("it is a handler");
-    assert_eq!(first.cache_use(), (0, 1));
-    // A host with other limits, or a child process that only compiles, finds the same code.
-    let second = Engine::new(&EngineConfig { instances: 7, ..config }).expect("the engine is made");
-    Module::load(&second, &bytes, Grants::default()).expect("it is a handler");
-    assert_eq!(second.cache_use(), (1, 0));
-}
-
-#[cfg(unix)]
-#[test]
-fn a_cache_that_others_can_write_to_is_not_used() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let folder = tempfile::tempdir().expect("a folder is made");
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("it is ours");
-    let config = EngineConfig { cache_dir: Some(folder.path().to_owned()), ..EngineConfig::new(2) };
-    let error = Engine::new(&config).expect_err("anybody could write there").to_string();
-    assert!(error.contains("mode 777"), "{error}");
-}
-
-#[test]
 fn more_instances_than_the_machine_holds_are_refused_at_start() {
     let error = Engine::new(&EngineConfig::new(10_000_000)).expect_err("nothing holds so many").to_string();
     assert!(error.contains("10000000 instances need"), "{error}");
@@ -203,7 +177,7 @@ proptest! {
             bytes.truncate(length.index(bytes.len()));
         }
         // Most are refused; some still are handlers.
-        let _ = Module::load(engine(), &bytes, Grants::ALL);
+        let _ = make(engine(), &bytes, Grants::ALL);
     }
 
     #[test]
@@ -213,7 +187,7 @@ proptest! {
             1 => b"\0asm\x01\0\0\0",
             _ => b"\0asm\x0d\0\x01\0",
         };
-        prop_assert!(Module::load(engine(), &[header, &bytes].concat(), Grants::ALL).is_err());
+        prop_assert!(make(engine(), &[header, &bytes].concat(), Grants::ALL).is_err());
     }
 }
 
