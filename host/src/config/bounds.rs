@@ -131,6 +131,7 @@ pub(super) const BOUNDS: &[Bound] = &[
         bytes(64 * GIB),
     ),
     Bound::host("host.drain_timeout", |h| Some(Amount::Time(h.drain_timeout)), millis(1), millis(HOUR)),
+    Bound::pipeline("weight", |p| Some(count(p.weight.into())), count(1), count(100)),
     Bound::pipeline("max_instances", |p| Some(count(p.max_instances.into())), count(1), count(100_000)),
     Bound::pipeline("commit_interval", |p| Some(Amount::Time(p.commit_interval)), millis(1), millis(HOUR)),
     Bound::pipeline("metadata_limit", |p| Some(count(p.metadata_limit.into())), count(256), count(32_767)),

@@ -39,6 +39,9 @@ pub struct Pipeline {
     pub on_metadata_full: OnMetadataFull,
     /// Calls of the handler that may exist at once, and so its instances, over all workers.
     pub max_instances: u32,
+    /// Its part of the workers in relation to the other pipelines that want them at the same time: one of weight 3 gets
+    /// three times as much as one of weight 1.
+    pub weight: u32,
     /// Time between two commits.
     #[serde(with = "duration")]
     #[schemars(with = "duration::Text")]
@@ -80,6 +83,7 @@ impl Default for Pipeline {
             on_offset_lost: OnOffsetLost::default(),
             on_metadata_full: OnMetadataFull::default(),
             max_instances: 256,
+            weight: 1,
             commit_interval: Duration::from_millis(500),
             metadata_limit: 4096,
             config: BTreeMap::new(),

@@ -16,7 +16,7 @@ use crate::kafka::{self, Consumer, Deliveries, Event};
 use crate::machine::{Machine, Stopped};
 use crate::telemetry::{PipelineEntry, Registry};
 use crate::work::Work;
-use crate::worker::{Callee, Workers};
+use crate::worker::{Callee, Load, Workers};
 
 /// What the thread that waits for the host is told.
 #[derive(Debug)]
@@ -109,6 +109,7 @@ impl Host {
         let publisher = Arc::new(publisher.map_err(refused)?);
         let workers = self.workers.count();
         let callee = Arc::new(Callee {
+            weight: pipeline.weight,
             id: self.pipelines.len(),
             code: handler.code,
             settings: handler.settings,
@@ -118,6 +119,7 @@ impl Host {
             inbox: inbox.clone(),
             executions: entry.executions.clone(),
             warm: (pipeline.max_instances as usize).div_ceil(workers),
+            load: Load::new(workers),
         });
         let settings = Settings {
             properties,

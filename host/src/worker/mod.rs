@@ -2,31 +2,37 @@
 //!
 //! A worker owns its instances and a single-threaded async runtime, so a handler that waits on the host does
 //! not hold the core: its call is a future, and the worker polls others meanwhile. A handler that computes
-//! yields at each tick of the epoch and so shares the core, too. Work arrives over a queue whose length the
+//! yields at each tick of the epoch and so shares the core, too; pipelines share it by weight. Work arrives over a queue whose length the
 //! machines bound; reports go back into the inbox of the pipeline they belong to.
 //!
 //! | file | does |
 //! |---|---|
 //! | `mod.rs` | threads, queues, which worker gets what |
+//! | `executor.rs` | polls the calls of one worker |
+//! | `share.rs` | whose turn it is |
 //! | `code.rs` | what is called: a module, or what was compiled in |
 //! | `instances.rs` | warm instances of one worker |
 //! | `run.rs` | one piece of work: call, isolate what fails |
 //! | `settle.rs` | an answer: policy and publishing, in order |
 
 mod code;
+mod executor;
 mod instances;
 mod run;
 mod settle;
+mod share;
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::dispatch::FailurePolicy;
@@ -37,13 +43,16 @@ use crate::telemetry::Executions;
 use crate::wasm::InstanceSettings;
 use crate::work::{Finished, Report, Work};
 pub use code::{Code, NativeHandler};
+use executor::Executor;
 use instances::Instances;
 
 /// What the workers need to know of a pipeline. Shared by all of them.
 #[derive(Debug)]
 pub struct Callee {
-    /// Tells its instances from those of other pipelines.
+    /// Tells it from other pipelines; small, as places of tables are made for it.
     pub id: usize,
+    /// Its part of each core in relation to other pipelines that want it: at least 1.
+    pub weight: u32,
     /// The handler.
     pub code: Code,
     /// What its instances may take, and what they find around them.
@@ -60,6 +69,23 @@ pub struct Callee {
     pub executions: Arc<Executions>,
     /// Instances that one worker keeps warm, at most.
     pub warm: usize,
+    /// Its pieces of work, by worker.
+    pub load: Load,
+}
+
+/// Pieces of work that each worker has.
+#[derive(Debug)]
+pub struct Load(Box<[AtomicUsize]>);
+
+impl Load {
+    /// None yet, of so many workers.
+    pub fn new(workers: usize) -> Self {
+        Load((0..workers.max(1)).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    fn of(&self, worker: usize) -> &AtomicUsize {
+        &self.0[worker]
+    }
 }
 
 struct Job {
@@ -71,13 +97,13 @@ struct Job {
 #[derive(Debug)]
 pub struct Workers {
     workers: Vec<Worker>,
+    /// Of all pipelines.
+    load: Arc<Load>,
 }
 
 #[derive(Debug)]
 struct Worker {
     jobs: Option<UnboundedSender<Job>>,
-    /// Pieces of work that it has.
-    load: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -87,17 +113,17 @@ impl Workers {
     /// # Errors
     /// If the operating system gives no thread or no event queue.
     pub fn start(count: usize) -> std::io::Result<Workers> {
+        let load = Arc::new(Load::new(count));
         let workers = (0..count.max(1)).map(|index| {
             let (jobs, received) = unbounded_channel();
-            let load = Arc::new(AtomicUsize::new(0));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             let counted = load.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || runtime.block_on(serve(received, &counted)))?;
-            Ok(Worker { jobs: Some(jobs), load, thread: Some(thread) })
+                .spawn(move || runtime.block_on(serve(received, index, &counted)))?;
+            Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
         });
-        Ok(Workers { workers: workers.collect::<std::io::Result<_>>()? })
+        Ok(Workers { workers: workers.collect::<std::io::Result<_>>()?, load })
     }
 
     /// How many there are.
@@ -105,11 +131,17 @@ impl Workers {
         self.workers.len()
     }
 
-    /// Gives work to the worker that has the least.
+    /// Gives work to the worker that has the least of the same pipeline, and of those to the one that has the least
+    /// of all. So the calls of each pipeline lie on all workers alike, whatever others do, and what each worker shares
+    /// out fairly is shared out fairly over all of them.
     pub fn submit(&self, work: Work, callee: Arc<Callee>) {
-        let least = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
-        let worker = least.expect("there is at least one worker");
-        worker.load.fetch_add(1, Ordering::Relaxed);
+        let load = |load: &Load, worker| load.of(worker).load(Ordering::Relaxed);
+        let least = (0..self.workers.len())
+            .min_by_key(|&worker| (load(&callee.load, worker), load(&self.load, worker)));
+        let least = least.expect("there is at least one worker");
+        let worker = &self.workers[least];
+        self.load.of(least).fetch_add(1, Ordering::Relaxed);
+        callee.load.of(least).fetch_add(1, Ordering::Relaxed);
         if let Some(jobs) = &worker.jobs
             && let Err(refused) = jobs.send(Job { work, callee })
         {
@@ -136,25 +168,49 @@ impl Drop for Workers {
 }
 
 /// A worker's thread.
-async fn serve(mut jobs: UnboundedReceiver<Job>, load: &AtomicUsize) {
+async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load) {
+    /// The runtime looks after timers at least so often, however much there is to do.
+    const TIMERS: Duration = Duration::from_millis(1);
+    /// New work that is taken in before somebody has his turn.
+    const INTAKE: usize = 16;
     let instances = Rc::new(RefCell::new(Instances::default()));
-    let mut running = FuturesUnordered::new();
+    let mut executor = Executor::new();
     let mut open = true;
-    while open || !running.is_empty() {
-        tokio::select! {
-            job = jobs.recv(), if open => match job {
-                Some(job) => running.push(finish(job, &instances)),
-                None => open = false,
-            },
-            Some(()) = running.next() => {
-                load.fetch_sub(1, Ordering::Relaxed);
+    // Without a budget of the runtime's own, which would keep work and timers from tasks that are polled late in a turn.
+    tokio::task::unconstrained(poll_fn(|cx| {
+        executor.register(cx.waker());
+        let since = Instant::now();
+        let mut now = since;
+        loop {
+            for _ in 0..INTAKE {
+                let Poll::Ready(job) = jobs.poll_recv(cx) else { break };
+                match job {
+                    Some(job) => {
+                        let (pipeline, weight) = (job.callee.id, job.callee.weight);
+                        executor.spawn(pipeline, weight, finish(job, &instances, worker, load));
+                    }
+                    None => {
+                        open = false;
+                        break;
+                    }
+                }
+            }
+            match executor.turn(now) {
+                Some(end) => now = end,
+                None if open || !executor.is_empty() => return Poll::Pending,
+                None => return Poll::Ready(()),
+            }
+            if now.duration_since(since) >= TIMERS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
-    }
+    }))
+    .await;
 }
 
 /// Runs one piece of work to its report.
-async fn finish(Job { work, callee }: Job, instances: &Rc<RefCell<Instances>>) {
+async fn finish(Job { work, callee }: Job, instances: &Rc<RefCell<Instances>>, worker: usize, load: &Load) {
     let claim = Claim::new(work, &callee.inbox);
     let run = AssertUnwindSafe(run::run(claim.work(), &callee, instances)).catch_unwind();
     match run.await {
@@ -164,6 +220,8 @@ async fn finish(Job { work, callee }: Job, instances: &Rc<RefCell<Instances>>) {
             "a call panicked in the host: its records run again; please report this"
         ),
     }
+    callee.load.of(worker).fetch_sub(1, Ordering::Relaxed);
+    load.of(worker).fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Work that a worker has. Its records are reported exactly once: with what became of them, or, if it is

@@ -2,6 +2,7 @@
 //! record's fate is entered into the report.
 
 use super::Callee;
+use super::executor::Politeness;
 use crate::batch::Batch;
 use crate::dispatch::{Decision, Then};
 use crate::kafka::publisher::{DeadLetter, NotTaken, Tag};
@@ -79,6 +80,7 @@ impl<'w> Settle<'w> {
         }
         let mut outputs = answer.outputs(batch).peekable();
         let mut failures = answer.failures().iter().peekable();
+        let mut politeness = Politeness::default();
         for (position, index) in indices.into_iter().enumerate() {
             if self.is_over() || !self.blocked.is_empty() && self.blocked.contains(&batch.hashes()[position])
             {
@@ -93,6 +95,7 @@ impl<'w> Settle<'w> {
                 continue;
             }
             while let Some(output) = outputs.next_if(|output| output.input == position) {
+                politeness.let_others_run().await;
                 let tag = self.tag(index, false);
                 match self.callee.publisher.publish(tag, &output, &self.work.cancel).await {
                     Ok(()) => self.report.published += 1,
