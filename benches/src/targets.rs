@@ -111,6 +111,13 @@ pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
     let skew = |row| rows.numbers("skew", row, number::P99);
     let what = "skew: other keys' p99 with slow keys / without";
     target(what, AtMost(1.5), "", skew("with slow keys").over(skew("without slow keys")));
+    let neighbour = |name| rows.against("neighbour", "an equal", name);
+    let what = "rate beside a handler that misbehaves, the worst of all / beside an equal one";
+    let by_median = |one: &Spread, other: &Spread| one.median.total_cmp(&other.median);
+    let slowest = neighbour(number::RATE).and_then(|rates| rates.into_iter().min_by(by_median));
+    target(what, AtLeast(0.9), "", slowest);
+    let latest = neighbour(number::P99).and_then(|p99| p99.into_iter().max_by(by_median));
+    target("the same: p99 from dispatch to completion", AtMost(2.0), "", latest);
     let cpu = |row| rows.numbers("cpu", row, number::RATE);
     target(
         "cpu 100 µs: two workers / one",
@@ -172,6 +179,14 @@ impl Rows<'_> {
         Numbers(self.0.part(part).and_then(|part| part.rows.first()).map(|row| row.number(name).to_vec()))
     }
 
+    /// All rows of a part but one, over that one. None where one of them has no figure: the worst may be missing.
+    fn against(&self, part: &str, reference: &str, name: &str) -> Option<Vec<Spread>> {
+        let rows = self.0.part(part).map_or(&[][..], |part: &Part| &part.rows);
+        let others = rows.iter().filter(|row| row.name != reference);
+        let over = |row: &Row| self.numbers(part, &row.name, name).over(self.numbers(part, reference, name));
+        others.map(over).collect()
+    }
+
     /// Rates of the quickest row that has all these traits.
     fn best(&self, part: &str, traits: &[(&str, &str)]) -> Numbers {
         let rows = self.0.part(part).map_or(&[][..], |part: &Part| &part.rows);
@@ -229,7 +244,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_neither_reached_nor_missed() {
         let verdicts = verdicts(&results(Vec::new()));
-        assert_eq!(verdicts.len(), 23);
+        assert_eq!(verdicts.len(), 25);
         assert!(verdicts.iter().all(|verdict| verdict.measured.is_none() && verdict.reached().is_none()));
     }
 

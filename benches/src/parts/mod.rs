@@ -8,6 +8,7 @@ mod latency;
 mod memory;
 mod metadata;
 mod micro;
+mod neighbour;
 mod noop;
 mod parse;
 mod skew;
@@ -49,7 +50,7 @@ pub(crate) enum Kind {
 }
 
 /// All parts.
-pub(crate) static PARTS: [Part; 15] = [
+pub(crate) static PARTS: [Part; 16] = [
     Part {
         name: "noop",
         tells: "the host's own cost: 100 B, 8 partitions, key order, Zipf keys unless a row says otherwise",
@@ -109,6 +110,7 @@ pub(crate) static PARTS: [Part; 15] = [
     },
     latency::PART,
     skew::PART,
+    neighbour::PART,
     memory::PART,
     memory::FLAT,
     start::PART,
