@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sandmill_tests::guests::{core_guest, guest};
+use sandmill_tests::guests::{compiler_bomb, core_guest, guest, text_guest};
 use sandmill_tests::host::{Ended, Home, Host};
 use sandmill_tests::job::{Job, quoted};
 use sandmill_tests::kafka::{Kafka, Options};
@@ -99,8 +99,7 @@ fn a_core_module_without_the_exports() {
 
 #[test]
 fn a_component_without_the_exports() {
-    let bytes = wat::parse_str("(component)").expect("the text is right");
-    let (_home, path) = module_of("hollow.wasm", &bytes);
+    let (_home, path) = module_of("hollow.wasm", &text_guest("no-exports"));
     assert_said(&run_module(&path), REFUSED, &["hollow.wasm", "export", "sandmill:handler"]);
 }
 
@@ -112,10 +111,7 @@ fn another_version_of_the_contract() {
 
 #[test]
 fn an_unknown_import() {
-    let text = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../examples-wasm/hostile/unknown-import/unknown_import.wat");
-    let bytes = wat::parse_file(text).expect("the text is there and right");
-    let (_home, path) = module_of("asks.wasm", &bytes);
+    let (_home, path) = module_of("asks.wasm", &text_guest("unknown-import"));
     assert_said(&run_module(&path), REFUSED, &["asks.wasm", "acme:storage/disk"]);
 }
 
@@ -139,6 +135,21 @@ fn a_handler_that_never_ends_its_start() {
         "\"500ms\"",
     );
     assert_said(&job.start().end(Duration::from_secs(90)), REFUSED, &["start"]);
+}
+
+#[test]
+fn a_module_that_never_ends_its_start_section() {
+    let (_home, path) = module_of("eager.wasm", &text_guest("start-section"));
+    let job = Job::new(Kafka::shared(), &path, 1).set_in("limits", "deadline", "\"500ms\"");
+    assert_said(&job.start().end(Duration::from_secs(90)), REFUSED, &["eager.wasm", "does not start"]);
+}
+
+#[test]
+fn a_bomb_for_the_compiler() {
+    let (_home, path) = module_of("bomb.wasm", &compiler_bomb());
+    let job = Job::new(Kafka::shared(), &path, 1).set_host("compile_time", "\"300ms\"");
+    let ended = job.start().end(Duration::from_secs(90));
+    assert_said(&ended, REFUSED, &["bomb.wasm", "longer than 300ms", "host.compile_time"]);
 }
 
 #[test]

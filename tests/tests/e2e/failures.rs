@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sandmill_tests::guests::guest;
+use sandmill_tests::guests::{guest, text_guest};
+use sandmill_tests::host::Home;
 use sandmill_tests::job::{DONE, Job};
 use sandmill_tests::kafka::Kafka;
 use sandmill_tests::ledger::{Ledger, Order, Report, over_keys};
@@ -191,6 +192,108 @@ fn endless_host_calls_end_by_deadline_where_they_are_unlimited() {
 fn a_flood_of_log_lines_ends_and_stays_out_of_the_log() {
     let config = &[("how", "log")];
     only_the_marked_fail(&[Harm { guest: "hostile_spin", config, limits: &[], error: "host_error" }]);
+}
+
+#[test]
+fn endless_random_bytes_end_by_deadline() {
+    let limits = &[("host_calls", "1_000_000_000"), ("deadline", "\"300ms\"")];
+    only_the_marked_fail(&[Harm { guest: "hostile_random", config: &[], limits, error: "deadline" }]);
+}
+
+#[test]
+fn an_endless_wait_ends_by_deadline() {
+    let limits = &[("deadline", "\"300ms\"")];
+    only_the_marked_fail(&[Harm { guest: "hostile_sleep", config: &[], limits, error: "deadline" }]);
+}
+
+#[test]
+fn no_memory_but_its_own_can_be_named() {
+    const HOW: [&[(&str, &str)]; 3] = [&[("how", "write")], &[("how", "read")], &[("how", "just-past")]];
+    only_the_marked_fail(&HOW.map(|config| Harm {
+        guest: "hostile_out_of_bounds",
+        config,
+        limits: &[],
+        error: "trap",
+    }));
+}
+
+#[test]
+fn outputs_without_end_are_refused() {
+    const HOW: [(&[(&str, &str)], &str); 3] = [
+        (&[("how", "records")], "invalid_output"),
+        (&[("how", "bytes")], "invalid_output"),
+        (&[("how", "endless")], "memory_limit"),
+    ];
+    only_the_marked_fail(&HOW.map(|(config, error)| Harm {
+        guest: "hostile_outputs",
+        config,
+        limits: &[],
+        error,
+    }));
+}
+
+#[test]
+fn the_words_of_a_failure_are_cut_and_escaped() {
+    const HOW: [&[(&str, &str)]; 3] = [&[("how", "long")], &[("how", "escapes")], &[("how", "code")]];
+    only_the_marked_fail(&HOW.map(|config| Harm {
+        guest: "hostile_messages",
+        config,
+        limits: &[],
+        error: "rejected",
+    }));
+}
+
+/// Handlers in text form emit nothing: what they do not fail on is done.
+#[test]
+fn tables_without_end_and_recursion_in_a_call_back_cost_their_own_records_only() {
+    let kafka = Kafka::shared();
+    let producer = Producer::new(kafka);
+    for folder in ["tables", "callback"] {
+        let home = Home::new();
+        let module = home.file(&format!("{folder}.wasm"), text_guest(folder));
+        let job = Job::new(kafka, &module, 4).dead_letters(0).config("key", "a value");
+        let values = |at: usize| if at % 40 == 7 { b"!harm".to_vec() } else { b"fine".to_vec() };
+        producer.send(&job.input, &over_keys(240, 24, values));
+        let mut host = job.start();
+        job.await_done(&mut host);
+        // The next records are served well afterwards.
+        producer.send(&job.input, &over_keys(100, 24, |_| b"fine".to_vec()));
+        job.await_done(&mut host);
+        let done = |status| [("pipeline", job.name.as_str()), ("status", status)];
+        assert_eq!(host.metric("consumer_processed_total", &done("success")), 334.0, "{folder}");
+        assert_eq!(host.terminate().code, 0);
+        let dead = job.dead();
+        assert_eq!(dead.len(), 6, "{folder}");
+        for letter in &dead {
+            assert_eq!(letter.text(), "!harm", "{folder}: a neighbour was dead-lettered");
+            assert_eq!(letter.header("sandmill-error-type").as_deref(), Some("trap"), "{folder}");
+        }
+    }
+}
+
+/// Who logs too much does no wrong: the lines are cut, and the records come out.
+#[test]
+fn a_flood_of_log_lines_costs_the_lines_and_no_record() {
+    let kafka = Kafka::shared();
+    for how in ["lines", "bytes", "escapes", "stdout"] {
+        let job = Job::new(kafka, &guest("hostile_log_flood"), 2)
+            .config("how", how)
+            .set_in("allow", "log", "true")
+            .then("halt", 0);
+        let mut ledger = Ledger::default();
+        let values = |at: usize| if at % 20 == 7 { b"!flood".to_vec() } else { b"fine".to_vec() };
+        ledger.produce(&Producer::new(kafka), &job.input, over_keys(200, 20, values));
+        let mut host = job.start();
+        job.await_done(&mut host);
+        let ended = host.terminate();
+        assert_eq!(ended.code, 0, "{how}: {}", ended.stderr);
+        assert!(ended.stderr.len() < 256 * 1024, "{how}: the log has {} bytes", ended.stderr.len());
+        let steers = |character: char| character.is_control() && character != '\n';
+        assert!(!ended.stderr.chars().any(steers), "{how}: {:?}", ended.stderr);
+        let forged = ended.stderr.lines().any(|line| line.starts_with("2026-01-01"));
+        assert!(!forged, "{how}: a line of the guest's own in {}", ended.stderr);
+        ledger.compare(&[&job.outputs()], Order::Key).assert_exact();
+    }
 }
 
 #[test]

@@ -1,0 +1,2 @@
+;; A component that exports nothing: no handler, and refused at load.
+(component)
