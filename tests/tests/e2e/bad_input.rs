@@ -146,7 +146,7 @@ fn a_module_that_never_ends_its_start_section() {
 
 #[test]
 fn a_bomb_for_the_compiler() {
-    let (_home, path) = module_of("bomb.wasm", &compiler_bomb());
+    let (_home, path) = module_of("bomb.wasm", &compiler_bomb(1_000, 2_000));
     let job = Job::new(Kafka::shared(), &path, 1).set_host("compile_time", "\"300ms\"");
     let ended = job.start().end(Duration::from_secs(90));
     assert_said(&ended, REFUSED, &["bomb.wasm", "longer than 300ms", "host.compile_time"]);

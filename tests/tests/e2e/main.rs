@@ -8,6 +8,7 @@ mod bench;
 mod broker_faults;
 mod chaos;
 mod circuit;
+mod compiling;
 mod crash;
 mod demo;
 mod failures;

@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandmill::deploy::{CompileError, CompileLimits, Compiler, Modules, Refused};
-use sandmill::wasm::{Engine, EngineConfig, Grants, LoadError};
-
-/// The handler of the demo.
-const HANDLER: &[u8] = include_bytes!(env!("SANDMILL_ACCESS_LOG"));
+use sandmill::wasm::{Digest, Engine, EngineConfig, Grants, LoadError};
+use sandmill_tests::guests::{compiler_bomb, guest};
+use sandmill_tests::required_path;
 
 const LIMITS: CompileLimits = CompileLimits { time: Duration::from_secs(60), memory: 2 << 30 };
 
 fn compiler(limits: CompileLimits) -> Compiler {
-    Compiler::of_program(env!("CARGO_BIN_EXE_sandmill").into(), limits)
+    Compiler::of_program(required_path("SANDMILL_BIN"), limits)
 }
 
 fn engine() -> Engine {
@@ -28,32 +27,18 @@ fn without_cache(compiler: Compiler) -> Modules {
     Modules::without_cache(compiler)
 }
 
+/// A handler like any other.
+fn handler() -> Vec<u8> {
+    fs::read(guest("access_log")).expect("the handler was built")
+}
+
 /// Why it is refused.
 fn refused(modules: &Modules, bytes: &[u8]) -> Refused {
     modules.make(&engine(), bytes, Grants::ALL).expect_err("it is refused")
 }
 
-/// A component that looks like a handler, around one function: nested loops over thousands of locals, a kilobyte each
-/// of which keeps a compiler busy for a second.
-fn bomb(loops: usize, locals: usize) -> Vec<u8> {
-    let text = format!(
-        r#"(component
-            (core module $m (func (export "f") (local {} ) {} {} ))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $p (export "f" (func $f)))
-            (export "sandmill:handler/process@0.1.0" (instance $p)))"#,
-        "i32 ".repeat(locals),
-        (0..loops)
-            .map(|at| format!("(loop (local.set {0} (i32.add (local.get {0}) (i32.const 1)))", at % locals))
-            .collect::<String>(),
-        ")".repeat(loops)
-    );
-    wat::parse_str(text).expect("it is text")
-}
-
 /// The only file of compiled code in a folder.
-fn kept(folder: &Path) -> std::path::PathBuf {
+fn kept(folder: &Path) -> PathBuf {
     let files = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
     let mut code = files.filter(|path| path.extension().is_some_and(|ending| ending == "compiled"));
     let only = code.next().expect("code was kept");
@@ -65,12 +50,12 @@ fn kept(folder: &Path) -> std::path::PathBuf {
 fn a_module_is_compiled_once_and_then_comes_out_of_the_cache_for_every_host() {
     let folder = tempfile::tempdir().expect("a folder is made");
     let first =
-        with_cache(folder.path()).make(&engine(), HANDLER, Grants::default()).expect("it is a handler");
+        with_cache(folder.path()).make(&engine(), &handler(), Grants::default()).expect("it is a handler");
     assert!(first.compiled_in.is_some());
     // Another host, with other limits.
     let engine = Engine::new(&EngineConfig::new(7)).expect("the engine is made");
     let second =
-        with_cache(folder.path()).make(&engine, HANDLER, Grants::default()).expect("it is a handler");
+        with_cache(folder.path()).make(&engine, &handler(), Grants::default()).expect("it is a handler");
     assert_eq!(second.compiled_in, None);
     assert_eq!(first.module.digest(), second.module.digest());
 }
@@ -79,12 +64,12 @@ fn a_module_is_compiled_once_and_then_comes_out_of_the_cache_for_every_host() {
 fn code_that_was_tampered_with_is_not_run_but_compiled_again() {
     let folder = tempfile::tempdir().expect("a folder is made");
     let compile =
-        || with_cache(folder.path()).make(&engine(), HANDLER, Grants::default()).expect("it is a handler");
+        || with_cache(folder.path()).make(&engine(), &handler(), Grants::default()).expect("it is a handler");
     compile();
     let path = kept(folder.path());
     let good = fs::read(&path).expect("it can be read");
     let elsewhere = tempfile::tempdir().expect("a folder is made");
-    with_cache(elsewhere.path()).make(&engine(), HANDLER, Grants::default()).expect("it is a handler");
+    with_cache(elsewhere.path()).make(&engine(), &handler(), Grants::default()).expect("it is a handler");
     let mut changed = good.clone();
     *changed.last_mut().expect("it has bytes") ^= 1;
     let strangers = fs::read(kept(elsewhere.path())).expect("it can be read");
@@ -104,18 +89,17 @@ fn code_that_was_tampered_with_is_not_run_but_compiled_again() {
 fn a_module_of_another_name_is_not_taken_for_this_one() {
     let folder = tempfile::tempdir().expect("a folder is made");
     let modules = with_cache(folder.path());
-    modules.make(&engine(), HANDLER, Grants::default()).expect("it is a handler");
+    modules.make(&engine(), &handler(), Grants::default()).expect("it is a handler");
     let path = kept(folder.path());
     // Another handler: the same with a section more. Its code is put in the place of the first one's.
-    let other = [HANDLER, &[0, 2, 1, b'x']].concat();
+    let other = [&handler()[..], &[0, 2, 1, b'x']].concat();
     let made = modules.make(&engine(), &other, Grants::default()).expect("it is a handler");
     let name = path.file_name().and_then(|name| name.to_str()).expect("it has a name");
-    let others = path.with_file_name(name.replacen(&made.module.digest().to_string(), "", 1));
-    let digest = sandmill::wasm::Digest::of(HANDLER).to_string();
+    let digest = Digest::of(&handler()).to_string();
     let theirs = path.with_file_name(name.replacen(&digest, &made.module.digest().to_string(), 1));
-    assert_ne!(others, theirs);
+    assert_ne!(path, theirs);
     fs::copy(&theirs, &path).expect("it can be copied");
-    let again = modules.make(&engine(), HANDLER, Grants::default()).expect("it is a handler");
+    let again = modules.make(&engine(), &handler(), Grants::default()).expect("it is a handler");
     assert_eq!((again.module.digest().to_string(), again.compiled_in.is_some()), (digest, true));
 }
 
@@ -123,7 +107,7 @@ fn a_module_of_another_name_is_not_taken_for_this_one() {
 fn a_bomb_is_refused_when_its_time_is_over() {
     let limit = Duration::from_millis(300);
     let modules = without_cache(compiler(CompileLimits { time: limit, ..LIMITS }));
-    let error = refused(&modules, &bomb(1_000, 2_000));
+    let error = refused(&modules, &compiler_bomb(1_000, 2_000));
     assert!(
         matches!(error, Refused::Compile(CompileError::Time { limit: said }) if said == limit),
         "{error}"
@@ -134,7 +118,7 @@ fn a_bomb_is_refused_when_its_time_is_over() {
 #[test]
 fn a_bomb_is_refused_when_its_memory_is_used_up() {
     let modules = without_cache(compiler(CompileLimits { memory: 256 << 20, ..LIMITS }));
-    let error = refused(&modules, &bomb(1_000, 2_000));
+    let error = refused(&modules, &compiler_bomb(1_000, 2_000));
     assert!(matches!(error, Refused::Compile(CompileError::Memory { limit: 0x1000_0000 })), "{error}");
     assert!(
         error.to_string().contains("256 MiB") && error.to_string().contains("host.compile_memory"),
@@ -145,15 +129,15 @@ fn a_bomb_is_refused_when_its_memory_is_used_up() {
 #[test]
 fn the_reason_of_the_child_is_the_hosts() {
     let modules = without_cache(compiler(LIMITS));
-    for bytes in [&b"no module"[..], &HANDLER[..HANDLER.len() / 2]] {
+    let whole = handler();
+    for bytes in [&b"no module"[..], &whole[..whole.len() / 2]] {
         let error = refused(&modules, bytes);
         assert!(
             matches!(error, Refused::Compile(CompileError::Refused(LoadError::Unreadable(_)))),
             "{error}"
         );
     }
-    let modules = without_cache(compiler(LIMITS));
-    let error = refused(&modules, &bomb(1, 1));
+    let error = refused(&modules, &compiler_bomb(1, 1));
     assert!(matches!(error, Refused::Load(LoadError::Link(_))), "it compiles, and is no handler: {error}");
 }
 
@@ -193,10 +177,10 @@ fn whatever_the_child_does_the_host_refuses_the_module_and_goes_on() {
         ("setsid sleep 5 & exit 4", LIMITS, "exit code 4"),
     ] {
         let program = program(folder.path(), script);
-        let error = refused(&without_cache(Compiler::of_program(program, limits)), HANDLER).to_string();
+        let error = refused(&without_cache(Compiler::of_program(program, limits)), &handler()).to_string();
         assert!(error.contains(said), "{script}: {error}");
     }
     let modules = without_cache(Compiler::of_program("/does/not/exist".into(), LIMITS));
-    let error = refused(&modules, HANDLER).to_string();
+    let error = refused(&modules, &handler()).to_string();
     assert!(error.contains("/does/not/exist"), "{error}");
 }
