@@ -58,7 +58,7 @@ pub(super) const PART: Part = Part {
     name: "neighbour",
     tells: "50 µs of computing for each record, beside another pipeline in the same host: an equal, or one that misbehaves",
     reference: "an equal",
-    passes: twice,
+    passes: two_passes,
     kind: Kind::Own { seconds, bytes, run },
 };
 
@@ -71,14 +71,14 @@ fn windows(sizes: &Sizes) -> [Duration; 2] {
     [sizes.loop_warm_up / 2, sizes.open_loop * 3 / 10]
 }
 
-/// Twice: there are many rows, and each says the same of one handler.
-fn twice(sizes: &Sizes) -> Passes {
+/// Two at most: there are many rows, and each says the same of one handler.
+fn two_passes(sizes: &Sizes) -> Passes {
     Passes { counted: sizes.passes.min(2), ..cold(sizes) }
 }
 
 fn seconds(sizes: &Sizes) -> f64 {
     let run = windows(sizes).iter().sum::<Duration>().as_secs_f64() + 3.0;
-    run * (rows(sizes).len() * twice(sizes).counted) as f64 + 10.0
+    run * (rows(sizes).len() * two_passes(sizes).counted) as f64 + 10.0
 }
 
 fn bytes(sizes: &Sizes) -> u64 {

@@ -120,7 +120,8 @@ impl Consumer {
     }
 
     /// A topic that was deleted and created again has other records at the same offsets: the client would go on
-    /// among them, past those before. Believed when told twice, seconds apart, as one broker may know of it later than another.
+    /// among them, past those before. Believed when told twice, seconds apart, as one broker may know of it later
+    /// than another.
     pub(super) fn notice_new_topics(&mut self, ends: &[End], now: Time) {
         if now.since(self.ends_taken) < NEWS {
             return;

@@ -43,7 +43,7 @@ pub enum Event {
     Positions {
         /// Which rebalance asked.
         serial: u64,
-        /// Each partition asked for is in one of the two lists.
+        /// Each partition asked for starts somewhere, or is lost.
         found: Positions,
     },
     /// Where a partition starts whose position was gone.

@@ -82,13 +82,13 @@ impl Finder {
         if let Some(code) = committed.iter().find_map(|c| c.error) {
             return Err(ffi::Error::Refused { action: "read committed offsets", code });
         }
-        let tag = |partition: &TopicPartition| described.get(&*partition.topic).map_or(0, tag);
+        let tag_of = |partition: &TopicPartition| described.get(&*partition.topic).map_or(0, tag);
         let is_another = |(partition, commit): &(&TopicPartition, &ffi::Committed)| match commit.offset {
-            Some(offset) => is_of_another_topic(commit, Offset(offset), tag(partition)),
+            Some(offset) => is_of_another_topic(commit, Offset(offset), tag_of(partition)),
             // Commits go with their topic.
             None => {
                 let known = self.known.get(&*partition.topic).copied().unwrap_or_default();
-                known != 0 && tag(partition) != 0 && known != tag(partition)
+                known != 0 && tag_of(partition) != 0 && known != tag_of(partition)
             }
         };
         let created_again: HashSet<&TopicPartition> =
@@ -104,33 +104,32 @@ impl Finder {
         let ends = self.bounds(&partitions.iter().collect::<Vec<_>>(), Start::Latest)?;
         let mut found = Positions::default();
         for ((partition, commit), end) in partitions.iter().zip(&committed).zip(ends) {
-            let uncommitted = match (commit.offset, self.on_offset_lost) {
-                (_, OnOffsetLost::Halt) if created_again.contains(partition) => {
+            // The offset that is committed, or what says where to start without one.
+            let from = if created_again.contains(partition) {
+                let OnOffsetLost::Resume(start) = self.on_offset_lost else {
                     found.lost.push(partition.clone());
                     continue;
-                }
-                (_, OnOffsetLost::Resume(start)) if created_again.contains(partition) => {
-                    found.created_again.push(partition.clone());
-                    Some(start)
-                }
-                (Some(_), _) => None,
-                (None, _) if started.contains(&*partition.topic) => Some(Start::Earliest),
-                (None, _) => Some(self.start),
+                };
+                found.created_again.push(partition.clone());
+                Err(start)
+            } else {
+                let is_new = started.contains(&*partition.topic);
+                commit.offset.ok_or(if is_new { Start::Earliest } else { self.start })
             };
-            let start = match (uncommitted, commit.offset) {
-                (Some(start), _) => self.bounds(&[partition], start)?[0],
-                (None, offset) => offset.expect("what is not committed starts somewhere else"),
+            let start = match from {
+                Ok(offset) => offset,
+                Err(start) => self.bounds(&[partition], start)?[0],
             };
             found.assigned.push(Assigned {
                 partition: partition.clone(),
                 start: Offset(start),
-                metadata: commit.metadata.clone().filter(|_| uncommitted.is_none()),
-                commit_start: uncommitted.is_some(),
-                topic_tag: tag(partition),
+                metadata: commit.metadata.clone().filter(|_| from.is_ok()),
+                commit_start: from.is_err(),
+                topic_tag: tag_of(partition),
                 log_end: Some(Offset(end)),
             });
         }
-        let tags = described.iter().map(|(topic, description)| ((*topic).to_owned(), self::tag(description)));
+        let tags = described.iter().map(|(topic, description)| ((*topic).to_owned(), tag(description)));
         let tags: Vec<_> = tags.filter(|(_, tag)| *tag != 0).collect();
         self.known.extend(tags);
         Ok(Some(found))

@@ -17,7 +17,7 @@ use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
 
 use super::anatomy::{self, Anatomy, Kind, Unreadable};
-use super::capability::{self, CONTRACT, Capability};
+use super::capability::{self, CONTRACT, Capability, Grants};
 use super::digest::Digest;
 use super::{engine, text};
 
@@ -120,10 +120,8 @@ pub fn compile(bytes: &[u8], key: &Key) -> Result<Vec<u8>, LoadError> {
     let failed = |error: wasmtime::Error| LoadError::Compile(text::clean(&format!("{error:#}"), REASON));
     let Checked { anatomy, component, imports, contract } = check(bytes)?;
     let engine = wasmtime::Engine::new(&engine::code_settings()).map_err(failed)?;
-    let unknown = imports.iter().find(|import| capability::of_import(import).is_none());
-    if let Some(import) = unknown {
-        return Err(LoadError::UnknownImport { import: text::clean(import, 200) });
-    }
+    // Who grants what is asked when it is loaded.
+    check_imports(&imports, Grants::ALL)?;
     let about = About {
         digest: Digest::of(bytes),
         kind: anatomy.kind,
@@ -148,21 +146,20 @@ fn of_settings(engine: &wasmtime::Engine) -> u64 {
     hasher.finish()
 }
 
-/// A file that was read and checked, not yet compiled. Needs no engine.
-pub(crate) struct Checked<'a> {
+/// A file that was read and checked, not yet compiled.
+struct Checked<'a> {
     /// What was handed in.
-    pub(crate) anatomy: Anatomy,
+    anatomy: Anatomy,
     /// The file itself, or what became of a core module.
-    pub(crate) component: Cow<'a, [u8]>,
+    component: Cow<'a, [u8]>,
     /// Names of what the component imports.
-    pub(crate) imports: Vec<String>,
+    imports: Vec<String>,
     /// The version of the contract that it speaks.
-    pub(crate) contract: String,
+    contract: String,
 }
 
-/// Reads `bytes` and checks what they are and what they export. Whether its imports are granted is asked when it is
-/// loaded.
-pub(crate) fn check(bytes: &[u8]) -> Result<Checked<'_>, LoadError> {
+/// Reads `bytes` and checks what they are and what they export.
+fn check(bytes: &[u8]) -> Result<Checked<'_>, LoadError> {
     let anatomy = anatomy::read(bytes)?;
     let (component, imports) = match anatomy.kind {
         Kind::Component => (Cow::Borrowed(bytes), anatomy.imports.clone()),
@@ -188,6 +185,21 @@ fn check_contract(anatomy: &Anatomy) -> Result<String, LoadError> {
         }
         None => Err(LoadError::NoHandler { exports: list(&anatomy.exports) }),
     }
+}
+
+/// Checks that all `imports` exist and are granted.
+pub(super) fn check_imports(imports: &[String], grants: Grants) -> Result<(), LoadError> {
+    for import in imports {
+        let named = || text::clean(import, 200);
+        match capability::of_import(import) {
+            None => return Err(LoadError::UnknownImport { import: named() }),
+            Some(capability) if !grants.has(capability) => {
+                return Err(LoadError::NotGranted { import: named(), capability });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Turns a core module for wasm32-wasip1 into a component.

@@ -12,7 +12,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use super::anatomy::Kind;
 use super::bindings::{Handle, HandleParams, HandleResult, Start, StartParams, StartResult};
 use super::capability::{self, CONTRACT, Grants};
-use super::compile::{About, Compiled, LoadError, REASON};
+use super::compile::{About, Compiled, LoadError, REASON, check_imports};
 use super::digest::Digest;
 use super::engine::Engine;
 use super::state::State;
@@ -24,9 +24,7 @@ pub struct Module(Arc<Loaded>);
 
 struct Loaded {
     engine: Engine,
-    digest: Digest,
-    kind: Kind,
-    contract: String,
+    about: About,
     linked: Linked,
 }
 
@@ -49,7 +47,7 @@ impl Linked {
 
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Module").field("digest", &self.0.digest).finish_non_exhaustive()
+        f.debug_struct("Module").field("digest", &self.digest()).finish_non_exhaustive()
     }
 }
 
@@ -59,29 +57,29 @@ impl Module {
     /// # Errors
     /// If it cannot be a handler of a pipeline with these grants, or was compiled for another host.
     pub fn load(engine: &Engine, compiled: &Compiled, grants: Grants) -> Result<Self, LoadError> {
-        let About { digest, kind, contract, imports, .. } = compiled.about().clone();
-        check_imports(&imports, grants)?;
+        let about = compiled.about().clone();
+        check_imports(&about.imports, grants)?;
         let component = compiled
             .sealed()
             .load(engine.wasmtime())
             .map_err(|error| LoadError::Load(text::clean(&format!("{error:#}"), REASON)))?;
         let linked = link(engine, &component, grants)?;
-        Ok(Module(Arc::new(Loaded { engine: engine.clone(), digest, kind, contract, linked })))
+        Ok(Module(Arc::new(Loaded { engine: engine.clone(), about, linked })))
     }
 
     /// The module's name.
     pub fn digest(&self) -> Digest {
-        self.0.digest
+        self.0.about.digest
     }
 
     /// What the file was.
     pub fn kind(&self) -> Kind {
-        self.0.kind
+        self.0.about.kind
     }
 
     /// The version of the contract that it speaks.
     pub fn contract(&self) -> &str {
-        &self.0.contract
+        &self.0.about.contract
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -91,21 +89,6 @@ impl Module {
     pub(crate) fn linked(&self) -> &Linked {
         &self.0.linked
     }
-}
-
-/// Checks that all `imports` exist and are granted.
-pub(crate) fn check_imports(imports: &[String], grants: Grants) -> Result<(), LoadError> {
-    for import in imports {
-        let named = || text::clean(import, 200);
-        match capability::of_import(import) {
-            None => return Err(LoadError::UnknownImport { import: named() }),
-            Some(capability) if !grants.has(capability) => {
-                return Err(LoadError::NotGranted { import: named(), capability });
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
 }
 
 /// Links a component with what `grants` allow and checks its types against the contract.

@@ -200,7 +200,7 @@ mod tests {
     /// Ends after so many polls; wakes itself in between, as a call does that a tick interrupts.
     async fn polled(times: u32, log: Rc<RefCell<Vec<&'static str>>>, name: &'static str) {
         let left = Cell::new(times);
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             log.borrow_mut().push(name);
             left.set(left.get() - 1);
             if left.get() == 0 {
@@ -260,7 +260,7 @@ mod tests {
         executor.spawn(
             3,
             1,
-            Box::pin(std::future::poll_fn(move |cx| {
+            Box::pin(poll_fn(move |cx| {
                 *kept.borrow_mut() = Some(cx.waker().clone());
                 Poll::Ready(())
             })),

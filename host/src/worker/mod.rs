@@ -2,8 +2,8 @@
 //!
 //! A worker owns its instances and a single-threaded async runtime, so a handler that waits on the host does
 //! not hold the core: its call is a future, and the worker polls others meanwhile. A handler that computes
-//! yields at each tick of the epoch and so shares the core, too; pipelines share it by weight. Work arrives over a queue whose length the
-//! machines bound; reports go back into the inbox of the pipeline they belong to.
+//! yields at each tick of the epoch and so shares the core, too; pipelines share it by weight. Work arrives
+//! over a queue whose length the machines bound; reports go back into the inbox of the pipeline they belong to.
 //!
 //! | file | does |
 //! |---|---|
