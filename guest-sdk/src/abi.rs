@@ -28,7 +28,7 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    fn of(slice: &[T]) -> Self {
+    pub(crate) fn of(slice: &[T]) -> Self {
         List { start: slice.as_ptr(), len: slice.len() }
     }
 

@@ -11,18 +11,13 @@ pub fn get(key: &str) -> Option<String> {
     #[cfg(target_arch = "wasm32")]
     return {
         use crate::abi::{List, Maybe};
-        use crate::exports::take_text;
         #[link(wasm_import_module = "sandmill:handler/config@0.1.0")]
         unsafe extern "C" {
             #[link_name = "get"]
             fn get(key: *const u8, len: usize, value: *mut Maybe<List<u8>>);
         }
-        let mut value = std::mem::MaybeUninit::uninit();
-        // SAFETY: the host reads the key, and writes an option of a text that it allocates.
-        unsafe {
-            get(key.as_ptr(), key.len(), value.as_mut_ptr());
-            value.assume_init().get().map(|text| take_text(text))
-        }
+        // SAFETY: `get` reads a text and writes an option of one.
+        unsafe { crate::exports::ask_text(get, key) }
     };
     #[cfg(not(target_arch = "wasm32"))]
     return crate::testing::host::config(key);

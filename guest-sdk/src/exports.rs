@@ -8,7 +8,7 @@
 
 use std::cell::UnsafeCell;
 
-use crate::abi::{self, Answer, List, Lowered, Started};
+use crate::abi::{self, Answer, List, Lowered, Maybe, Started};
 use crate::arena::Arena;
 use crate::record::Batch;
 
@@ -128,6 +128,22 @@ pub unsafe fn take_text(text: List<u8>) -> String {
             owned::give(text.start.cast_mut(), text.len, 1);
         }
         copy
+    }
+}
+
+/// Asks the host for the text of a name.
+///
+/// # Safety
+/// `get` reads a text, and writes an option of a text that it allocates.
+pub unsafe fn ask_text(
+    get: unsafe extern "C" fn(*const u8, usize, *mut Maybe<List<u8>>),
+    name: &str,
+) -> Option<String> {
+    let mut value = std::mem::MaybeUninit::uninit();
+    // SAFETY: the caller's promise.
+    unsafe {
+        get(name.as_ptr(), name.len(), value.as_mut_ptr());
+        value.assume_init().get().map(|text| take_text(text))
     }
 }
 

@@ -49,7 +49,8 @@
 //! - `failure`: [`Failure`], [`ResultExt`].
 //! - `handler`: the [`Handler`] trait; `export`: one instance, and the macros that export it.
 //! - `abi`, `exports`, `arena`: the border, and where a batch lies.
-//! - [`config`], [`log`]: what the host offers. [`json`]: strings of JSON. [`testing`]: what stands in for the host in `cargo test`.
+//! - [`config`], [`log`], [`metrics`], [`secrets`], and with the feature `http` requests to servers: what the host offers,
+//!   as far as the pipeline allows it. [`json`]: strings of JSON. [`testing`]: what stands in for the host in `cargo test`.
 //! - [`raw`]: the contract itself.
 
 // Only a host lowers a batch; a native build has none.
@@ -65,11 +66,15 @@ mod export;
 mod exports;
 mod failure;
 mod handler;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod json;
 pub mod log;
+pub mod metrics;
 mod outputs;
 pub mod raw;
 mod record;
+pub mod secrets;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 #[cfg(test)]

@@ -20,8 +20,8 @@ use sandmill::progress::Budget as MetadataBudget;
 use sandmill::telemetry::Executions;
 use sandmill::time::Time;
 use sandmill::wasm::{
-    Budget, Compiled, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, Key,
-    LogLimits, LogSink, Module, OutputLimits, compile,
+    Budget, Capabilities, Compiled, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings,
+    Key, LogLimits, LogSink, Module, OutputLimits, compile,
 };
 use sandmill::work::{CallRecord, Calls, Ended, Finished, Report, Work};
 use tokio::runtime::Runtime;
@@ -195,8 +195,9 @@ fn settings(config: &[(&str, &str)]) -> Arc<InstanceSettings> {
             log,
         },
         config: config.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
-        log: Arc::new(LogSink::new("log".into(), "access_log".into(), log)),
+        log: Arc::new(LogSink::new("log".into(), "access_log".into(), log, Arc::default())),
         memory: Arc::new([]),
+        capabilities: Capabilities::default(),
     })
 }
 
@@ -211,6 +212,7 @@ fn options(batch: usize) -> Options {
             bytes: 1 << 20,
             time: Duration::from_secs(1),
             single: Allowance { fuel: FUEL, deadline: DEADLINE },
+            waits: false,
         },
         in_flight: InFlight { records: 100_000, bytes: 1 << 30 },
         commit_interval: Duration::from_secs(3_600),

@@ -31,6 +31,7 @@ pub mod page;
 pub mod producer;
 pub mod reader;
 pub mod reaper;
+pub mod server;
 pub mod wait;
 
 use std::path::PathBuf;

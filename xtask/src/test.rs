@@ -121,7 +121,15 @@ fn lints(paths: &Paths) -> Result<()> {
     ]))?;
     for workspace in BESIDE {
         let mut cargo = paths.cargo_in(workspace);
-        shell::run(cargo.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+        shell::run(cargo.args([
+            "clippy",
+            "--workspace",
+            "--all-features",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))?;
     }
     Ok(())
 }
@@ -130,7 +138,12 @@ fn lints(paths: &Paths) -> Result<()> {
 fn docs(paths: &Paths) -> Result<()> {
     let strict = ("RUSTDOCFLAGS", "-D warnings");
     shell::run(paths.cargo().args(["doc", "--release", "--workspace", "--no-deps"]).env(strict.0, strict.1))?;
-    shell::run(paths.cargo_in(SDK).args(["doc", "--workspace", "--no-deps"]).env(strict.0, strict.1))
+    shell::run(
+        paths
+            .cargo_in(SDK)
+            .args(["doc", "--workspace", "--all-features", "--no-deps"])
+            .env(strict.0, strict.1),
+    )
 }
 
 /// A handler is a plain function: the SDK and the examples test without Wasm. In the development profile:
@@ -138,7 +151,7 @@ fn docs(paths: &Paths) -> Result<()> {
 fn beside(paths: &Paths, stages: &mut Stages) -> Result<()> {
     for workspace in BESIDE {
         let mut cargo = paths.cargo_in(workspace);
-        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        cargo.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
         counted(&mut cargo, &mut stages.counts)?;
     }
     Ok(())

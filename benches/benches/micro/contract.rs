@@ -16,8 +16,8 @@ use sandmill::batch::{Batch, TopicPartition};
 use sandmill::cancel::Cancel;
 use sandmill::ids::Fuel;
 use sandmill::wasm::{
-    Budget, Engine, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink, MemoryBudget, Module,
-    OutputLimits,
+    Budget, Capabilities, Engine, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink,
+    MemoryBudget, Module, OutputLimits,
 };
 use tokio::runtime::Runtime;
 
@@ -91,7 +91,8 @@ impl Sandbox {
         let settings = InstanceSettings {
             limits,
             config: config.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
-            log: Arc::new(LogSink::new("bench".into(), "bench".into(), log)),
+            log: Arc::new(LogSink::new("bench".into(), "bench".into(), log, Arc::default())),
+            capabilities: Capabilities::default(),
             memory: Arc::new([Arc::new(MemoryBudget::new(4 << 30))]),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

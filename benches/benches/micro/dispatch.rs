@@ -82,6 +82,7 @@ fn bounds() -> Bounds {
         bytes: 1 << 20,
         time: Duration::from_millis(2),
         single: Allowance { fuel: Fuel(1_000_000_000), deadline: Duration::from_secs(5) },
+        waits: false,
     }
 }
 

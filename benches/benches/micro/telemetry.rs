@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion};
 use sandmill::ids::Fuel;
 use sandmill::machine::Counters;
 use sandmill::telemetry::snapshot::{PartitionSnapshot, PipelineSnapshot, ShardDepth};
-use sandmill::telemetry::{Executions, Histogram, PipelineEntry, Registry, exposition};
+use sandmill::telemetry::{Executions, Guest, Histogram, PipelineEntry, Registry, exposition};
 use sandmill::work::Ended;
 
 use crate::measure::{CpuTime, per_record};
@@ -57,6 +57,7 @@ fn registry() -> Registry {
         format!("sha256:{:064x}", 1),
         "key",
         vec!["orders".to_owned()],
+        Guest::default(),
     );
     entry.executions.start().finish(Ended::Complete, Duration::from_micros(70), Fuel(1_000));
     let mut latency = Histogram::default();

@@ -26,7 +26,9 @@ pub(crate) mod host;
 mod input;
 
 pub use answer::{Answered, Outcome, Output, WrongAnswer, read_answer};
-pub use host::take_log;
+#[cfg(feature = "http")]
+pub use host::set_http;
+pub use host::{Recorded, set_secrets, take_log, take_metrics};
 pub use input::{Input, batch};
 
 use crate::abi::into_ends;

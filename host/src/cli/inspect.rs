@@ -56,7 +56,7 @@ fn show(report: &Report) {
     for (index, import) in report.imports.iter().enumerate() {
         let needs = match import.needs {
             Some(Capability::Nothing) => "needs nothing".to_owned(),
-            Some(capability) => format!("needs `allow.{capability} = true`"),
+            Some(capability) => format!("needs {}", capability.how_to_grant()),
             None => "this host has no such thing".to_owned(),
         };
         row(if index == 0 { "imports" } else { "" }, Some(format!("{}  ({needs})", import.name)));

@@ -179,6 +179,24 @@ pub(super) const BOUNDS: &[Bound] = &[
         bytes(1),
         bytes(64 * KIB),
     ),
+    Bound::pipeline(
+        "limits.http_requests",
+        |p| Some(count(p.limits.http_requests.into())),
+        count(1),
+        count(10_000),
+    ),
+    Bound::pipeline(
+        "limits.http_request_bytes",
+        |p| Some(Amount::Bytes(p.limits.http_request_bytes)),
+        bytes(1),
+        bytes(16 * MIB),
+    ),
+    Bound::pipeline(
+        "limits.http_response_bytes",
+        |p| Some(Amount::Bytes(p.limits.http_response_bytes)),
+        bytes(1),
+        bytes(16 * MIB),
+    ),
     Bound::pipeline("batch.records", |p| Some(count(p.batch.records.into())), count(1), count(65_535)),
     Bound::pipeline("batch.bytes", |p| Some(Amount::Bytes(p.batch.bytes)), bytes(1), bytes(GIB)),
     Bound::pipeline(

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::bounds::BOUNDS;
 use super::error::Findings;
 use super::tree::{Node, Step, in_pipeline};
-use super::{Config, Pipeline, Then};
+use super::{Config, Pipeline, Then, capabilities};
 
 /// An output is named by one byte in the handler's answer; the last value is taken.
 const MAX_OUTPUTS: usize = 255;
@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config, tree: &Node, findings: &mut Findings) {
         checks.topics(n, pipeline);
         checks.amounts(n, pipeline, config);
         checks.failure(n, pipeline);
+        checks.capabilities(n, pipeline);
         for (other, earlier) in config.pipelines[..n].iter().enumerate() {
             checks.pair(n, pipeline, other, earlier);
         }
@@ -215,7 +216,43 @@ impl Checks<'_> {
         }
     }
 
+    fn capabilities(&mut self, n: usize, pipeline: &Pipeline) {
+        for (item, method) in pipeline.allow.http_methods.iter().enumerate() {
+            if http::Method::from_bytes(method.as_bytes()).is_err()
+                || method.bytes().any(|b| b.is_ascii_lowercase())
+            {
+                let path = [in_pipeline(n, "allow.http_methods"), vec![Step::from(item)]].concat();
+                self.report(&path, &format!("{method:?} is not a method; write it like \"GET\""));
+            }
+        }
+        if let Some(problem) = capabilities::too_many(pipeline.metrics.len()) {
+            self.report(&in_pipeline(n, "metrics"), &problem);
+        }
+        for (name, metric) in &pipeline.metrics {
+            if let Some((key, problem)) = capabilities::problem(name, metric) {
+                let steps = std::iter::once(name.as_str()).chain((!key.is_empty()).then_some(key));
+                let path = [in_pipeline(n, "metrics"), steps.map(Step::from).collect()].concat();
+                self.report(&path, &problem);
+            }
+        }
+    }
+
+    /// Two pipelines share a family only if they mean the same by it: Prometheus knows one type for each name.
+    fn metrics(&mut self, n: usize, pipeline: &Pipeline, earlier: &Pipeline) {
+        for (name, metric) in &pipeline.metrics {
+            if earlier.metrics.get(name).is_some_and(|other| !capabilities::alike(metric, other)) {
+                let problem = format!(
+                    "pipeline {:?} has a metric of this name with another kind, other labels or other buckets; \
+                     choose another name, or make them alike",
+                    earlier.name
+                );
+                self.report(&[in_pipeline(n, "metrics"), vec![Step::from(name.as_str())]].concat(), &problem);
+            }
+        }
+    }
+
     fn pair(&mut self, n: usize, pipeline: &Pipeline, other: usize, earlier: &Pipeline) {
+        self.metrics(n, pipeline, earlier);
         if pipeline.name.is_empty() {
             return;
         }

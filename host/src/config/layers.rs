@@ -52,8 +52,10 @@ pub(super) fn environment(tree: &mut Node, variables: &BTreeMap<String, String>,
 
 fn variables_for_secrets(tree: &Node) -> BTreeSet<String> {
     let global = referenced_variables(tree.get(&["kafka".into()]));
-    let pipelines =
-        tree.pipelines().flat_map(|(n, _)| referenced_variables(tree.get(&in_pipeline(n, "kafka"))));
+    let pipelines = tree.pipelines().flat_map(|(n, _)| {
+        let of = |table| referenced_variables(tree.get(&in_pipeline(n, table)));
+        of("kafka").chain(of("secrets"))
+    });
     global.chain(pipelines).map(str::to_owned).collect()
 }
 

@@ -15,6 +15,7 @@
 //! documentation are made from them.
 
 mod bounds;
+mod capabilities;
 mod check;
 mod error;
 mod host;
@@ -25,6 +26,7 @@ mod print;
 mod properties;
 mod reader;
 mod schema;
+mod secrets;
 mod source;
 mod suggest;
 #[cfg(test)]
@@ -39,16 +41,18 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use capabilities::{Allow, Metric, MetricKind, Number};
 pub use error::{Error, Errors, Origin};
 pub use host::{Host, Http, Listen, ListenError};
 pub use layers::OTHER_VARIABLES;
 pub use librdkafka::{RESERVED, names as client_property_names};
 pub use pipeline::{
-    Allow, Backoff, Batch, Circuit, InFlight, Limits, OnFailure, OnMetadataFull, OnOffsetLost, Ordering,
-    Pipeline, Start, Then,
+    Backoff, Batch, Circuit, InFlight, Limits, OnFailure, OnMetadataFull, OnOffsetLost, Ordering, Pipeline,
+    Start, Then,
 };
 pub use properties::ClientProperties;
 pub use schema::schema;
+pub use secrets::Secrets;
 pub use source::{Overrides, Source};
 pub use units::{Size, SizeError};
 
@@ -114,7 +118,9 @@ impl Config {
         }
         let mut own = Vec::new();
         for (n, _) in tree.pipelines() {
-            own.push(properties::read(&tree, &in_pipeline(n, "kafka"), &sources, &mut findings).over(&kafka));
+            let properties = properties::read(&tree, &in_pipeline(n, "kafka"), &sources, &mut findings);
+            let secrets = secrets::read(&tree, &in_pipeline(n, "secrets"), &sources, &mut findings);
+            own.push((properties.over(&kafka), secrets));
         }
         findings.check()?;
         // Without findings there is a file.
@@ -142,7 +148,7 @@ impl Config {
     fn complete(
         &mut self,
         tree: &Node,
-        kafka: Vec<ClientProperties>,
+        read: Vec<(ClientProperties, Secrets)>,
         source: &Source,
         folder: &Path,
         findings: &mut Findings,
@@ -157,9 +163,10 @@ impl Config {
                            could be; add data_dir = \"/var/lib/sandmill\"";
             findings.add(tree.origin(&data_dir), missing);
         }
-        for (n, (pipeline, kafka)) in self.pipelines.iter_mut().zip(kafka).enumerate() {
+        for (n, (pipeline, (kafka, secrets))) in self.pipelines.iter_mut().zip(read).enumerate() {
             let written = |key: &str| tree.get(&in_pipeline(n, key)).is_some();
             pipeline.kafka = kafka;
+            pipeline.secrets = secrets;
             if source.overrides.embedded_broker {
                 pipeline.kafka.remove("bootstrap.servers");
             } else if pipeline.kafka.get("bootstrap.servers").is_none_or(str::is_empty) {

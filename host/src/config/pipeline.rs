@@ -10,8 +10,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::capabilities::{Allow, Metric};
 use super::host::lossy;
-use super::properties::{ClientProperties, PropertiesSchema, read_later};
+use super::properties::{ClientProperties, PropertiesSchema, SecretsSchema, read_later};
+use super::secrets::{self, Secrets};
 use super::units::{Size, duration};
 
 /// A handler with its inputs, outputs and policies.
@@ -42,6 +44,9 @@ pub struct Pipeline {
     /// Its part of the workers in relation to the other pipelines that want them at the same time: one of weight 3 gets
     /// three times as much as one of weight 1.
     pub weight: u32,
+    /// The handler may run again on a record without harm, also with what it does over HTTP. Without it a pipeline that
+    /// may ask servers calls its handler with one record at a time.
+    pub idempotent: bool,
     /// Time between two commits.
     #[serde(with = "duration")]
     #[schemars(with = "duration::Text")]
@@ -66,6 +71,13 @@ pub struct Pipeline {
     pub circuit: Circuit,
     /// What the handler may use of the host. Everything that is not named is denied.
     pub allow: Allow,
+    /// Values for the handler that nobody else shall see: where each is kept.
+    #[serde(deserialize_with = "secrets::read_later", skip_serializing_if = "Secrets::is_empty")]
+    #[schemars(with = "SecretsSchema")]
+    pub secrets: Secrets,
+    /// Metrics of the handler's own, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, Metric>,
 }
 
 impl Default for Pipeline {
@@ -84,6 +96,7 @@ impl Default for Pipeline {
             on_metadata_full: OnMetadataFull::default(),
             max_instances: 256,
             weight: 1,
+            idempotent: false,
             commit_interval: Duration::from_millis(500),
             metadata_limit: 4096,
             config: BTreeMap::new(),
@@ -94,6 +107,8 @@ impl Default for Pipeline {
             on_failure: OnFailure::default(),
             circuit: Circuit::default(),
             allow: Allow::default(),
+            secrets: Secrets::default(),
+            metrics: BTreeMap::new(),
         }
     }
 }
@@ -170,6 +185,12 @@ pub struct Limits {
     pub log_bytes_per_second: Size,
     /// Length of the message that a failed record carries. What is beyond is cut.
     pub failure_message: Size,
+    /// Requests to servers that the pipeline has open at once. More wait for their turn.
+    pub http_requests: u32,
+    /// Body of one request. Beyond: the request fails.
+    pub http_request_bytes: Size,
+    /// Body of one answer. Beyond: the request fails.
+    pub http_response_bytes: Size,
 }
 
 impl Default for Limits {
@@ -184,6 +205,9 @@ impl Default for Limits {
             log_bytes_per_record: Size::from_kib(4),
             log_bytes_per_second: Size::from_kib(64),
             failure_message: Size::from_kib(1),
+            http_requests: 256,
+            http_request_bytes: Size::from_kib(64),
+            http_response_bytes: Size::from_mib(1),
         }
     }
 }
@@ -307,21 +331,5 @@ pub struct Circuit {
 impl Default for Circuit {
     fn default() -> Self {
         Self { enabled: false, percent: 50, of: 100, pause: Duration::from_secs(30) }
-    }
-}
-
-/// What the handler may use of the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Allow {
-    /// Write to the host's log, within the limits.
-    pub log: bool,
-    /// Read the pipeline's `config`.
-    pub config: bool,
-}
-
-impl Default for Allow {
-    fn default() -> Self {
-        Self { log: false, config: true }
     }
 }

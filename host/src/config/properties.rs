@@ -34,10 +34,17 @@ struct Property {
     from: Option<Reference>,
 }
 
+/// A value that is kept elsewhere.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub value: String,
+    pub from: Reference,
+}
+
 /// Where a secret was read from. That may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Reference {
+pub(super) enum Reference {
     File(#[serde(serialize_with = "super::host::lossy")] PathBuf),
     Env(String),
 }
@@ -210,21 +217,31 @@ fn value(node: &Node, sources: &Sources<'_>) -> Result<Property, String> {
         Value::Integer(number) => plain(number.to_string()),
         Value::Bool(value) => plain(value.to_string()),
         Value::Table(table) => {
-            let mut entries = table.iter().map(|(key, node)| (key.as_str(), node.as_text()));
-            match (entries.next(), entries.next()) {
-                (Some(("file", Some(file))), None) => from_file(file, node, sources.folder),
-                (Some(("env", Some(name))), None) => from_environment(name, sources.environment),
-                _ => Err("a table here is { file = \"path\" } or { env = \"NAME\" }".to_owned()),
-            }
+            let Kept { value, from } = kept(table, node, sources)?;
+            Ok(Property { value, from: Some(from) })
         }
-        Value::Float | Value::Date | Value::List(_) | Value::Gone => {
+        Value::Float(_) | Value::Date | Value::List(_) | Value::Gone => {
             Err("expected text, a whole number, true or false, { file = \"path\" } or { env = \"NAME\" }"
                 .to_owned())
         }
     }
 }
 
-fn from_file(file: &str, node: &Node, folder: &Path) -> Result<Property, String> {
+/// Reads what `{ file = "path" }` or `{ env = "NAME" }` names.
+pub(super) fn kept(
+    table: &BTreeMap<String, Node>,
+    node: &Node,
+    sources: &Sources<'_>,
+) -> Result<Kept, String> {
+    let mut entries = table.iter().map(|(key, node)| (key.as_str(), node.as_text()));
+    match (entries.next(), entries.next()) {
+        (Some(("file", Some(file))), None) => from_file(file, node, sources.folder),
+        (Some(("env", Some(name))), None) => from_environment(name, sources.environment),
+        _ => Err("a table here is { file = \"path\" } or { env = \"NAME\" }".to_owned()),
+    }
+}
+
+fn from_file(file: &str, node: &Node, folder: &Path) -> Result<Kept, String> {
     let path = match node.at {
         Origin::File { .. } => folder.join(file),
         _ => PathBuf::from(file),
@@ -235,14 +252,14 @@ fn from_file(file: &str, node: &Node, folder: &Path) -> Result<Property, String>
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     match value {
         "" => Err(format!("{} is empty", path.display())),
-        value => Ok(Property { value: value.to_owned(), from: Some(Reference::File(path)) }),
+        value => Ok(Kept { value: value.to_owned(), from: Reference::File(path) }),
     }
 }
 
-fn from_environment(name: &str, environment: &BTreeMap<String, String>) -> Result<Property, String> {
+fn from_environment(name: &str, environment: &BTreeMap<String, String>) -> Result<Kept, String> {
     match environment.get(name) {
         Some(value) if !value.is_empty() => {
-            Ok(Property { value: value.clone(), from: Some(Reference::Env(name.to_owned())) })
+            Ok(Kept { value: value.clone(), from: Reference::Env(name.to_owned()) })
         }
         _ => Err(format!("the environment variable {name:?} is not set")),
     }
@@ -266,14 +283,6 @@ impl JsonSchema for PropertiesSchema {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let reference = |key: &str| {
-            serde_json::json!({
-                "type": "object",
-                "properties": { key: { "type": "string" } },
-                "required": [key],
-                "additionalProperties": false,
-            })
-        };
         let refused: serde_json::Map<_, _> = RESERVED
             .iter()
             .map(|(name, reason)| {
@@ -286,6 +295,32 @@ impl JsonSchema for PropertiesSchema {
             "additionalProperties": {
                 "anyOf": [{ "type": ["string", "integer", "boolean"] }, reference("file"), reference("env")]
             },
+        })
+    }
+}
+
+/// The JSON schema of `{ key = "…" }`.
+fn reference(key: &str) -> serde_json::Value {
+    serde_json::json!({
+        "type": "object",
+        "properties": { key: { "type": "string" } },
+        "required": [key],
+        "additionalProperties": false,
+    })
+}
+
+/// The JSON schema of [`Secrets`](super::Secrets).
+pub(super) struct SecretsSchema;
+
+impl JsonSchema for SecretsSchema {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secrets".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "additionalProperties": { "anyOf": [reference("file"), reference("env")] },
         })
     }
 }

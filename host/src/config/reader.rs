@@ -159,7 +159,7 @@ impl Node {
                 (_, Ok(number)) => Unexpected::Signed(number),
                 _ => Unexpected::Other("a number of more than 64 bits"),
             },
-            Value::Float => Unexpected::Float(0.0),
+            Value::Float(number) => Unexpected::Float(*number),
             Value::Bool(value) => Unexpected::Bool(*value),
             Value::Date => Unexpected::Other("a date"),
             Value::List(_) => Unexpected::Seq,
@@ -207,9 +207,8 @@ impl<'de> de::Deserializer<'de> for &'de Node {
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::List(items) => visitor.visit_seq(Items { items, next: 0 }),
             Value::Table(table) => visitor.visit_map(Entries { entries: table.iter(), value: None }),
-            Value::Float | Value::Date | Value::Gone => {
-                Err(de::Error::invalid_type(self.unexpected(), &visitor))
-            }
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Date | Value::Gone => Err(de::Error::invalid_type(self.unexpected(), &visitor)),
         }
     }
 
@@ -217,6 +216,18 @@ impl<'de> de::Deserializer<'de> for &'de Node {
         deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16,
         deserialize_u32 visit_u32 u32, deserialize_u64 visit_u64 u64
     );
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.value {
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Integer(number) => visitor.visit_f64(*number as f64),
+            Value::Word(word) => match word.parse() {
+                Ok(number) => visitor.visit_f64(number),
+                Err(_) => self.expected("a number"),
+            },
+            _ => self.expected("a number"),
+        }
+    }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.value {
@@ -288,7 +299,7 @@ impl<'de> de::Deserializer<'de> for &'de Node {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u128 f32 f64 char bytes byte_buf unit unit_struct newtype_struct tuple
+        i8 i16 i32 i64 i128 u128 f32 char bytes byte_buf unit unit_struct newtype_struct tuple
         tuple_struct identifier
     }
 }

@@ -53,7 +53,7 @@ pub(super) enum Value {
     /// Text of the environment or of a flag: the key that reads it decides its type.
     Word(String),
     Integer(i128),
-    Float,
+    Float(f64),
     Bool(bool),
     Date,
     List(Vec<Node>),
@@ -244,7 +244,10 @@ impl<'a> Places<'a> {
                 let saturated = if number.as_str().starts_with('-') { i128::MIN } else { i128::MAX };
                 Value::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(saturated))
             }
-            DeValue::Float(_) => Value::Float,
+            // The parser has checked it.
+            DeValue::Float(number) => {
+                Value::Float(number.as_str().replace('_', "").parse().unwrap_or(f64::NAN))
+            }
             DeValue::Boolean(value) => Value::Bool(value),
             DeValue::Datetime(_) => Value::Date,
             DeValue::Array(items) => {

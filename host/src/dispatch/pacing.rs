@@ -50,6 +50,8 @@ pub struct Bounds {
     pub time: Duration,
     /// What a call of one record may take.
     pub single: Allowance,
+    /// Calls are expected to wait on the host: keys run side by side before the first one has shown it.
+    pub waits: bool,
 }
 
 /// The running estimate for one pipeline.
@@ -67,7 +69,7 @@ pub struct Pacing {
 impl Pacing {
     /// Nothing is known yet: the first calls get one record each.
     pub fn new(bounds: Bounds) -> Self {
-        Pacing { bounds, mean: None, fuel: 0.0, batch: 1, keyed: false }
+        Pacing { bounds, mean: None, fuel: 0.0, batch: 1, keyed: bounds.waits }
     }
 
     /// Takes in a call that answered for `records` records in `spent` (computing and waiting on the host) with
@@ -155,7 +157,18 @@ mod tests {
             bytes: 1 << 20,
             time: Duration::from_millis(2),
             single: Allowance { fuel: Fuel(1_000_000), deadline: Duration::from_secs(5) },
+            waits: false,
         })
+    }
+
+    #[test]
+    fn a_handler_that_is_expected_to_wait_is_slow_until_it_shows_otherwise() {
+        let mut pacing = Pacing::new(Bounds { waits: true, ..*pacing().bounds() });
+        assert!(pacing.keyed());
+        feed(&mut pacing, 1, Duration::from_millis(50));
+        assert!(pacing.keyed());
+        feed(&mut pacing, 100, Duration::from_micros(5));
+        assert!(!pacing.keyed());
     }
 
     fn feed(pacing: &mut Pacing, calls: usize, per_record: Duration) {

@@ -14,7 +14,8 @@ use crate::kafka::consumer::{Settings, Sleep};
 use crate::kafka::publisher::{Origin, Publisher};
 use crate::kafka::{self, Consumer, Deliveries, Event};
 use crate::machine::{Machine, Stopped};
-use crate::telemetry::{PipelineEntry, Registry};
+use crate::telemetry::{Guest, PipelineEntry, Registry};
+use crate::wasm::Capabilities;
 use crate::work::Work;
 use crate::worker::{Callee, Load, Workers};
 
@@ -92,6 +93,7 @@ impl Host {
             digest.clone(),
             options::ordering_name(pipeline.ordering),
             pipeline.input.clone(),
+            guest(&handler.settings.capabilities),
         ));
         let origin =
             Origin { group: pipeline.group.clone(), handler: handler.name.clone(), module_digest: digest };
@@ -203,6 +205,15 @@ impl Drop for Host {
                 tracing::error!(pipeline = pipeline.name, "its consumer thread panicked");
             }
         }
+    }
+}
+
+/// What is shown of a handler's capabilities.
+fn guest(capabilities: &Capabilities) -> Guest {
+    Guest {
+        uses: capabilities.uses.clone(),
+        metrics: capabilities.metrics.clone(),
+        requests: capabilities.http.as_ref().map(|outgoing| outgoing.requests().clone()),
     }
 }
 

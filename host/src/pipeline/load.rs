@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::StartError;
+use super::{StartError, options};
 use crate::cancel::Cancel;
 use crate::config;
 use crate::deploy::{CompileLimits, Compiler, Modules};
 use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
+use crate::outgoing::{Network, Outgoing};
+use crate::secrets::Secrets;
 use crate::wasm::{
-    Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits, LogSink,
-    MemoryBudget, Module, OutputLimits, Report,
+    Capabilities, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits,
+    LogSink, MemoryBudget, Module, OutputLimits, Report,
 };
 use crate::worker::{Code, NativeHandler};
 
@@ -74,13 +76,15 @@ pub struct Loader<'c> {
     sandbox: Option<(Engine, Modules)>,
     /// Memory of all instances together.
     memory: Arc<MemoryBudget>,
+    /// Where requests of handlers run; made with the first pipeline that allows any.
+    network: Option<Arc<Network>>,
 }
 
 impl<'c> Loader<'c> {
     /// For the pipelines of this configuration.
     pub fn new(config: &'c config::Config) -> Self {
         let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
-        Loader { config, sandbox: None, memory }
+        Loader { config, sandbox: None, memory, network: None }
     }
 
     /// Loads the handler of one pipeline and starts an instance of it for trial.
@@ -106,25 +110,48 @@ impl<'c> Loader<'c> {
             }
             HandlerSource::Embedded { bytes, .. } => bytes,
             HandlerSource::Native { name, handler } => {
-                let settings = Arc::new(settings(pipeline, name, &self.memory));
+                let capabilities = Capabilities::default();
+                let settings = Arc::new(settings(pipeline, name, &self.memory, capabilities));
                 let code = Code::Native(handler.clone());
                 return Ok(LoadedHandler { name: (*name).to_owned(), code, settings });
             }
         };
-        let grants = Grants { log: pipeline.allow.log, config: pipeline.allow.config };
+        let grants = options::grants(pipeline);
+        let capabilities = self.capabilities(pipeline)?;
         let (engine, modules) = self.sandbox()?;
         let made = modules.make(engine, bytes, grants).map_err(|reason| StartError::Module {
             pipeline: name.clone(),
             path: source.place(),
             reason,
         })?;
-        let settings = Arc::new(settings(pipeline, &source.name(), &self.memory));
+        let settings = Arc::new(settings(pipeline, &source.name(), &self.memory, capabilities));
         try_start(&made.module, &settings).map_err(|reason| StartError::Trial {
             pipeline: name,
             path: source.place(),
             reason,
         })?;
         Ok(LoadedHandler { name: source.name(), code: Code::Module(made.module), settings })
+    }
+
+    fn capabilities(&mut self, pipeline: &config::Pipeline) -> Result<Capabilities, StartError> {
+        let http = if pipeline.allow.http.is_empty() {
+            None
+        } else {
+            let outgoing = |reason| StartError::Outgoing { pipeline: pipeline.name.clone(), reason };
+            let network = match self.network.take() {
+                Some(network) => network,
+                None => Arc::new(Network::start().map_err(outgoing)?),
+            };
+            let network = self.network.insert(network);
+            let (allowed, bounds) = options::outgoing(pipeline);
+            Some(Arc::new(Outgoing::new(network, allowed, bounds).map_err(outgoing)?))
+        };
+        Ok(Capabilities {
+            uses: Arc::default(),
+            metrics: Arc::new(options::metrics(pipeline)),
+            secrets: Arc::new(Secrets::new(pipeline.secrets.iter())),
+            http,
+        })
     }
 
     fn sandbox(&mut self) -> Result<&(Engine, Modules), StartError> {
@@ -172,7 +199,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Report, StartError> {
     match modules.make(&engine, bytes, Grants::ALL) {
         Ok(made) => {
             report.compiled(made.compiled.about(), made.compiled_in.unwrap_or_default());
-            report.start(&made.module, &Arc::new(settings(&pipeline, "inspect", &memory)));
+            let settings = settings(&pipeline, "inspect", &memory, Capabilities::default());
+            report.start(&made.module, &Arc::new(settings));
         }
         Err(reason) => report.refused = Some(reason.to_string()),
     }
@@ -183,12 +211,18 @@ fn compiler(host: &config::Host) -> Compiler {
     Compiler::new(CompileLimits { time: host.compile_time, memory: host.compile_memory.bytes() })
 }
 
-fn settings(pipeline: &config::Pipeline, handler: &str, host_memory: &Arc<MemoryBudget>) -> InstanceSettings {
+fn settings(
+    pipeline: &config::Pipeline,
+    handler: &str,
+    host_memory: &Arc<MemoryBudget>,
+    capabilities: Capabilities,
+) -> InstanceSettings {
     let limits = &pipeline.limits;
     let log = LogLimits {
         record_bytes: limits.log_bytes_per_record.bytes() as usize,
         second_bytes: limits.log_bytes_per_second.bytes() as usize,
     };
+    let (name, uses) = (pipeline.name.as_str(), capabilities.uses.clone());
     InstanceSettings {
         limits: InstanceLimits {
             start_fuel: Fuel(limits.fuel),
@@ -204,7 +238,8 @@ fn settings(pipeline: &config::Pipeline, handler: &str, host_memory: &Arc<Memory
             log,
         },
         config: pipeline.config.clone().into_iter().collect(),
-        log: Arc::new(LogSink::new(pipeline.name.as_str().into(), handler.into(), log)),
+        log: Arc::new(LogSink::new(name.into(), handler.into(), log, uses)),
         memory: Arc::from([host_memory.clone()]),
+        capabilities,
     }
 }

@@ -27,6 +27,8 @@ const RECORD_OF_CLIENT: u64 = 384;
 const RECORD_IN_FLIGHT: u64 = 1_024;
 /// What each partition may hold, however many there are.
 const LEAST_OF_PARTITION: u64 = 1 << 20;
+/// Heads of a request and its answer, and the connection's buffers.
+const HEADS: u64 = 192 << 10;
 /// Partitions for which that is within `in_flight.bytes`, or more are reckoned with.
 const PARTITIONS: u64 = 64;
 
@@ -85,7 +87,14 @@ fn of_pipeline(pipeline: &Pipeline, client: ClientMemory) -> u64 {
     let waiting = u64::from(pipeline.in_flight.records) * RECORD_IN_FLIGHT;
     let fetched = client.fetched + client.one_fetch + client.fetched_records * RECORD_OF_CLIENT;
     let outputs = client.outputs + client.outputs_records * RECORD_OF_CLIENT;
-    in_flight + waiting + fetched + outputs + SPARE
+    in_flight + waiting + fetched + outputs + asked(pipeline) + SPARE
+}
+
+/// Requests to servers, each with its body and its answer's. An answer that the handler holds counts as its memory.
+fn asked(pipeline: &Pipeline) -> u64 {
+    let limits = &pipeline.limits;
+    let each = limits.http_request_bytes.bytes() + limits.http_response_bytes.bytes() + HEADS;
+    if pipeline.allow.http.is_empty() { 0 } else { u64::from(limits.http_requests) * each }
 }
 
 #[cfg(test)]
@@ -109,6 +118,8 @@ mod tests {
         assert_eq!(grown("[pipeline.in_flight]\nbytes = \"164MiB\""), 100 << 20);
         assert_eq!(grown("[pipeline.kafka]\n\"queued.max.messages.kbytes\" = 75536"), 10_000 << 10);
         assert_eq!(grown("[pipeline.kafka]\n\"queue.buffering.max.kbytes\" = 75536"), 10_000 << 10);
+        let asks = grown("[pipeline.allow]\nhttp = [\"https://a.b\"]");
+        assert_eq!(asks, 256 * ((1 << 20) + (64 << 10) + HEADS));
     }
 
     #[test]

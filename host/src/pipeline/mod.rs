@@ -64,6 +64,14 @@ pub enum StartError {
     /// The folder of compiled code cannot be used.
     #[error(transparent)]
     Cache(#[from] crate::deploy::CacheError),
+    /// Nobody can be asked.
+    #[error("pipeline {pipeline:?}: {reason}")]
+    Outgoing {
+        /// Whose.
+        pipeline: String,
+        /// Why.
+        reason: crate::outgoing::StartError,
+    },
     /// The Kafka side.
     #[error("pipeline {pipeline:?}: {reason}")]
     Kafka {

@@ -8,7 +8,11 @@ use crate::dispatch::{FailurePolicy, Ordering, Then, circuit};
 use crate::ids::Fuel;
 use crate::kafka::consumer::{OnOffsetLost, Start};
 use crate::machine::{self, InFlight};
+use crate::outgoing::{Allowed, Bounds as HttpBounds};
 use crate::progress::Budget;
+use crate::telemetry::GuestMetrics;
+use crate::telemetry::guest::{Declared, Kind};
+use crate::wasm::Grants;
 
 /// Shards of a partition for each worker: enough that no worker waits while keys are spread unevenly.
 const SHARDS_PER_WORKER: usize = 4;
@@ -37,10 +41,11 @@ pub(super) fn machine(
         lanes,
         calls: (pipeline.max_instances as usize).saturating_sub(lanes).max(1),
         pacing: CallBounds {
-            records: pipeline.batch.records as usize,
+            records: records_of_a_call(pipeline),
             bytes: pipeline.batch.bytes.bytes() as usize,
             time: pipeline.batch.time,
             single: Allowance { fuel: Fuel(pipeline.limits.fuel), deadline: pipeline.limits.deadline },
+            waits: !pipeline.allow.http.is_empty(),
         },
         in_flight: InFlight {
             records: pipeline.in_flight.records as usize,
@@ -61,6 +66,61 @@ pub(super) fn machine(
         dead_letters: pipeline.on_failure.then == config::Then::DeadLetter,
         seed,
     }
+}
+
+/// A batch that fails is run again in parts, and what its records did over HTTP would be done again with it: so each
+/// record has a call of its own, unless doing it again does no harm.
+fn records_of_a_call(pipeline: &config::Pipeline) -> usize {
+    let does_more = !pipeline.allow.http.is_empty() && !pipeline.idempotent;
+    if does_more { 1 } else { pipeline.batch.records as usize }
+}
+
+/// What a pipeline allows its handler.
+pub(super) fn grants(pipeline: &config::Pipeline) -> Grants {
+    Grants {
+        log: pipeline.allow.log,
+        config: pipeline.allow.config,
+        metrics: !pipeline.metrics.is_empty(),
+        secrets: !pipeline.secrets.is_empty(),
+        http: !pipeline.allow.http.is_empty(),
+    }
+}
+
+/// Whom its handler may ask, and how much.
+pub(super) fn outgoing(pipeline: &config::Pipeline) -> (Allowed, HttpBounds) {
+    let (allow, limits) = (&pipeline.allow, &pipeline.limits);
+    let methods = allow.http_methods.iter().map(|method| method.parse());
+    let allowed = Allowed {
+        origins: allow.http.clone(),
+        methods: methods.collect::<Result<_, _>>().expect("the configuration was checked"),
+        networks: allow.http_networks.clone(),
+    };
+    let bounds = HttpBounds {
+        open: limits.http_requests as usize,
+        request: limits.http_request_bytes.bytes() as usize,
+        response: limits.http_response_bytes.bytes() as usize,
+        // Less than a call has, so that the handler can still say what was slow.
+        time: limits.deadline * 9 / 10,
+    };
+    (allowed, bounds)
+}
+
+/// The metrics that its handler may keep.
+pub(super) fn metrics(pipeline: &config::Pipeline) -> GuestMetrics {
+    let declared = pipeline.metrics.iter().map(|(name, metric)| Declared {
+        name: name.clone(),
+        kind: match metric.kind {
+            config::MetricKind::Counter => Kind::Counter,
+            config::MetricKind::Gauge => Kind::Gauge,
+            config::MetricKind::Histogram => {
+                Kind::Histogram(metric.buckets.iter().map(|bound| bound.get()).collect())
+            }
+        },
+        help: metric.help.clone(),
+        labels: metric.labels.clone(),
+        most_series: metric.series as usize,
+    });
+    GuestMetrics::new(declared.collect())
 }
 
 /// What follows a failure.
@@ -99,5 +159,30 @@ pub(super) fn ordering_name(ordering: config::Ordering) -> &'static str {
         config::Ordering::Key => "key",
         config::Ordering::Partition => "partition",
         config::Ordering::Unordered => "unordered",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_that_may_ask_calls_with_one_record_at_a_time() {
+        let mut pipeline = config::Pipeline::default();
+        assert_eq!(records_of_a_call(&pipeline), 256);
+        pipeline.allow.http.push("https://a.b".parse().expect("it is a server"));
+        assert_eq!(records_of_a_call(&pipeline), 1);
+        pipeline.idempotent = true;
+        assert_eq!(records_of_a_call(&pipeline), 256);
+    }
+
+    #[test]
+    fn what_is_named_is_granted_and_nothing_else() {
+        assert_eq!(grants(&config::Pipeline::default()), Grants::default());
+        let mut pipeline = config::Pipeline::default();
+        pipeline.allow.http.push("https://a.b".parse().expect("it is a server"));
+        pipeline.metrics.insert("hits".to_owned(), config::Metric::default());
+        let granted = Grants { http: true, metrics: true, ..Grants::default() };
+        assert_eq!(grants(&pipeline), granted);
     }
 }

@@ -11,7 +11,10 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 
 use super::executions::{Counts, STATUSES};
-use super::registry::{PipelineEntry, PipelineState, Registry};
+use super::guest::USES;
+use super::own::Own;
+use super::registry::{Guest, PipelineEntry, PipelineState, Registry};
+use super::requests::RESULTS;
 use super::snapshot::PipelineSnapshot;
 use super::{Histogram, snapshot};
 use crate::machine::commit::REASONS;
@@ -85,6 +88,20 @@ families! {
         "Failures: one for each attempt at a record that failed, and for each batch that ended without an answer.";
     ACTIVE = GAUGE "handler_active_count" ["pipeline", "handler", "module_version"]
         "Calls that run or wait on the host.";
+    CAPABILITY_CALLS = COUNTER "handler_capability_calls_total" ["pipeline", "capability"]
+        "Uses of what the handler is allowed: lines, keys of config, records of metrics, secrets, requests.";
+    CAPABILITY_SECONDS = COUNTER "handler_capability_seconds_total" ["pipeline", "capability"]
+        "Time that the host took for them; for http, until the answer was read.";
+    LOG_LINES = COUNTER "handler_log_lines_total" ["pipeline", "fate"]
+        "Lines that handlers wrote: written to the host's log, or dropped because a limit was reached.";
+    REQUESTS = COUNTER "handler_http_requests_total" ["pipeline", "target", "result"]
+        "Requests to the servers of allow.http, by how they ended.";
+    REQUESTS_DENIED = COUNTER "handler_http_requests_denied_total" ["pipeline"]
+        "Requests that were not made: allow.http names no such server or method, or the instance had too many.";
+    REQUEST_SECONDS = HISTOGRAM "handler_http_request_duration_seconds" ["pipeline", "target"]
+        "From a request to its answer's last byte, waiting for a turn included.";
+    REQUESTS_OPEN = GAUGE "handler_http_requests_open" ["pipeline"]
+        "Requests that wait for their turn or for their answer.";
 }
 
 /// All families of all pipelines, in the Prometheus text format.
@@ -97,6 +114,7 @@ pub fn text(registry: &Registry, version: &str, wasmtime: &str) -> String {
         page.gauge(UP, &[&entry.name], f64::from(u8::from(up)));
         page.pipeline(&entry.name, &snapshot);
         page.handler(&entry, &entry.executions.read());
+        page.guest(&entry.name, &entry.guest);
     }
     page.encode()
 }
@@ -105,6 +123,8 @@ pub fn text(registry: &Registry, version: &str, wasmtime: &str) -> String {
 #[derive(Default)]
 struct Page {
     metrics: BTreeMap<&'static str, Vec<Metric>>,
+    /// What handlers declare.
+    own: Own,
 }
 
 impl Page {
@@ -165,6 +185,39 @@ impl Page {
         }
     }
 
+    fn guest(&mut self, name: &str, guest: &Guest) {
+        for (capability, (calls, seconds)) in USES.iter().zip(guest.uses.read()) {
+            self.counter(CAPABILITY_CALLS, &[name, capability], calls);
+            self.fraction(CAPABILITY_SECONDS, &[name, capability], seconds);
+        }
+        let (written, dropped) = guest.uses.lines();
+        self.counter(LOG_LINES, &[name, "written"], written);
+        self.counter(LOG_LINES, &[name, "dropped"], dropped);
+        let (mut calls, mut seconds) = (0, 0.0);
+        if let Some(requests) = &guest.requests {
+            requests.read(|target, results, took| {
+                for (result, &count) in RESULTS.iter().zip(&results) {
+                    self.counter(REQUESTS, &[name, target, result], count);
+                }
+                self.histogram(REQUEST_SECONDS, &[name, target], took);
+                calls += took.count();
+                seconds += took.sum();
+            });
+            calls += requests.denied_count();
+            self.counter(REQUESTS_DENIED, &[name], requests.denied_count());
+            self.gauge(REQUESTS_OPEN, &[name], requests.open() as f64);
+        }
+        self.counter(CAPABILITY_CALLS, &[name, "http"], calls);
+        self.fraction(CAPABILITY_SECONDS, &[name, "http"], seconds);
+        self.own.add(name, &guest.metrics);
+    }
+
+    fn fraction(&mut self, family: Family, labels: &[&str], value: f64) {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        self.add(family, labels, |metric| metric.set_counter(counter));
+    }
+
     fn gauge(&mut self, family: Family, labels: &[&str], value: f64) {
         let mut gauge = Gauge::default();
         gauge.set_value(value);
@@ -178,34 +231,20 @@ impl Page {
     }
 
     fn histogram(&mut self, family: Family, labels: &[&str], histogram: &Histogram) {
-        let mut proto = Proto::default();
-        proto.set_sample_count(histogram.count());
-        proto.set_sample_sum(histogram.sum());
-        let buckets = histogram.cumulative().map(|(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        proto.set_bucket(buckets.collect());
+        let proto = proto(histogram.count(), histogram.sum(), histogram.cumulative());
         self.add(family, labels, |metric| metric.set_histogram(proto));
     }
 
     fn add(&mut self, family: Family, labels: &[&str], set: impl FnOnce(&mut Metric)) {
         debug_assert_eq!(family.labels.len(), labels.len(), "labels of {}", family.name);
         let mut metric = Metric::default();
-        let pairs = family.labels.iter().zip(labels).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        });
-        metric.set_label(pairs.collect());
+        metric.set_label(family.labels.iter().zip(labels).map(|(name, value)| label(name, value)).collect());
         set(&mut metric);
         self.metrics.entry(family.name).or_default().push(metric);
     }
 
     fn encode(mut self) -> String {
+        let own = std::mem::take(&mut self.own);
         let families: Vec<MetricFamily> = FAMILIES
             .iter()
             .filter_map(|family| {
@@ -217,6 +256,7 @@ impl Page {
                 proto.set_metric(metrics);
                 Some(proto)
             })
+            .chain(own.families())
             .collect();
         let mut page = Vec::new();
         TextEncoder::new()
@@ -224,4 +264,26 @@ impl Page {
             .expect("families have names and metrics, a vector takes all");
         String::from_utf8(page).expect("names, labels and numbers are text")
     }
+}
+
+pub(super) fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+/// A histogram from how many values lie at or below each bound.
+pub(super) fn proto(count: u64, sum: f64, cumulative: impl Iterator<Item = (f64, u64)>) -> Proto {
+    let mut proto = Proto::default();
+    proto.set_sample_count(count);
+    proto.set_sample_sum(sum);
+    let buckets = cumulative.map(|(bound, count)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    });
+    proto.set_bucket(buckets.collect());
+    proto
 }

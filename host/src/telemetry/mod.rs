@@ -9,15 +9,22 @@
 //! | `snapshot.rs` | the snapshot, and how it is built from a machine |
 //! | `registry.rs` | the newest snapshot of every pipeline |
 //! | `executions.rs` | counters of calls, kept by the workers |
+//! | `guest.rs` | what guests do with their capabilities, and their own metrics |
+//! | `requests.rs` | requests of guests to servers outside |
 //! | `histogram.rs` | fixed buckets |
-//! | `exposition.rs` | the Prometheus text: the only place that names `prometheus` |
+//! | `exposition.rs`, `own.rs` | the Prometheus text, the host's families and the handlers' own: the only places that name `prometheus` |
 
 pub mod executions;
 pub mod exposition;
+pub mod guest;
 mod histogram;
+mod own;
 pub mod registry;
+mod requests;
 pub mod snapshot;
 
 pub use executions::{Execution, Executions};
+pub use guest::{GuestMetrics, Uses};
 pub use histogram::Histogram;
-pub use registry::{PipelineEntry, PipelineState, Registry};
+pub use registry::{Guest, PipelineEntry, PipelineState, Registry};
+pub use requests::{Asked, RESULTS, Requests};

@@ -6,6 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::executions::Executions;
+use super::guest::{GuestMetrics, Uses};
+use super::requests::Requests;
 use super::snapshot::PipelineSnapshot;
 
 /// What a pipeline is doing.
@@ -18,6 +20,17 @@ pub enum PipelineState {
     Running,
     /// It ended, for this reason; none: it was asked to.
     Ended(Option<String>),
+}
+
+/// What a pipeline's guests do besides handling records.
+#[derive(Clone, Debug, Default)]
+pub struct Guest {
+    /// How often they used what they are allowed.
+    pub uses: Arc<Uses>,
+    /// Metrics of their own.
+    pub metrics: Arc<GuestMetrics>,
+    /// Requests to servers outside, if any is allowed.
+    pub requests: Option<Arc<Requests>>,
 }
 
 /// One pipeline.
@@ -37,6 +50,8 @@ pub struct PipelineEntry {
     pub input: Vec<String>,
     /// Counters of its calls.
     pub executions: Arc<Executions>,
+    /// What its guests do besides.
+    pub guest: Guest,
     snapshot: Mutex<(Arc<PipelineSnapshot>, Instant)>,
     state: Mutex<PipelineState>,
 }
@@ -50,6 +65,7 @@ impl PipelineEntry {
         digest: String,
         ordering: &'static str,
         input: Vec<String>,
+        guest: Guest,
     ) -> Self {
         PipelineEntry {
             name,
@@ -59,6 +75,7 @@ impl PipelineEntry {
             ordering,
             input,
             executions: Arc::default(),
+            guest,
             snapshot: Mutex::new((Arc::default(), Instant::now())),
             state: Mutex::new(PipelineState::Starting),
         }

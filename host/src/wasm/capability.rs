@@ -21,11 +21,17 @@ pub struct Grants {
     pub log: bool,
     /// Reading the pipeline's `config` table.
     pub config: bool,
+    /// Metrics of the handler's own, as declared.
+    pub metrics: bool,
+    /// Reading the pipeline's secrets.
+    pub secrets: bool,
+    /// Asking servers over HTTP.
+    pub http: bool,
 }
 
 impl Grants {
     /// Everything that can be granted.
-    pub const ALL: Grants = Grants { log: true, config: true };
+    pub const ALL: Grants = Grants { log: true, config: true, metrics: true, secrets: true, http: true };
 
     /// True if `capability` is granted.
     pub const fn has(self, capability: Capability) -> bool {
@@ -33,6 +39,9 @@ impl Grants {
             Capability::Nothing => true,
             Capability::Log => self.log,
             Capability::Config => self.config,
+            Capability::Metrics => self.metrics,
+            Capability::Secrets => self.secrets,
+            Capability::Http => self.http,
         }
     }
 }
@@ -40,7 +49,7 @@ impl Grants {
 impl Default for Grants {
     /// Only `config`: it holds what the operator wrote for this handler.
     fn default() -> Self {
-        Grants { log: false, config: true }
+        Grants { log: false, config: true, metrics: false, secrets: false, http: false }
     }
 }
 
@@ -54,6 +63,26 @@ pub enum Capability {
     Log,
     /// `allow.config`
     Config,
+    /// `[pipeline.metrics.NAME]`
+    Metrics,
+    /// `[pipeline.secrets]`
+    Secrets,
+    /// `allow.http`
+    Http,
+}
+
+impl Capability {
+    /// What an operator writes to grant it.
+    pub const fn how_to_grant(self) -> &'static str {
+        match self {
+            Capability::Nothing => "nothing",
+            Capability::Log => "`allow.log = true`",
+            Capability::Config => "`allow.config = true`",
+            Capability::Metrics => "a table `[pipeline.metrics.NAME]` for each of its metrics",
+            Capability::Secrets => "its secrets in `[pipeline.secrets]`",
+            Capability::Http => "`allow.http = [\"https://…\"]` with the servers that it asks",
+        }
+    }
 }
 
 impl fmt::Display for Capability {
@@ -62,6 +91,9 @@ impl fmt::Display for Capability {
             Capability::Nothing => "nothing",
             Capability::Log => "log",
             Capability::Config => "config",
+            Capability::Metrics => "metrics",
+            Capability::Secrets => "secrets",
+            Capability::Http => "http",
         })
     }
 }
@@ -73,6 +105,11 @@ pub(crate) fn of_import(name: &str) -> Option<Capability> {
         "sandmill:handler/types" if speaks(version) => Some(Capability::Nothing),
         "sandmill:handler/log" if speaks(version) => Some(Capability::Log),
         "sandmill:handler/config" if speaks(version) => Some(Capability::Config),
+        "sandmill:handler/metrics" if speaks(version) => Some(Capability::Metrics),
+        "sandmill:handler/secrets" if speaks(version) => Some(Capability::Secrets),
+        "wasi:http/types" | "wasi:http/outgoing-handler" if version.starts_with("0.2.") => {
+            Some(Capability::Http)
+        }
         _ => {
             let (package, _) = interface.split_once('/')?;
             (WASI.contains(&package) && version.starts_with("0.2.")).then_some(Capability::Nothing)
@@ -110,9 +147,13 @@ mod tests {
         assert_eq!(of_import("sandmill:handler/log@0.1.0"), Some(Capability::Log));
         assert_eq!(of_import("sandmill:handler/config@0.1.3"), Some(Capability::Config));
         assert_eq!(of_import("sandmill:handler/types@0.1.0"), Some(Capability::Nothing));
+        assert_eq!(of_import("sandmill:handler/metrics@0.1.0"), Some(Capability::Metrics));
+        assert_eq!(of_import("sandmill:handler/secrets@0.1.0"), Some(Capability::Secrets));
+        assert_eq!(of_import("wasi:http/outgoing-handler@0.2.4"), Some(Capability::Http));
         assert_eq!(of_import("wasi:cli/environment@0.2.3"), Some(Capability::Nothing));
         for unknown in [
-            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:http/incoming-handler@0.2.0",
+            "wasi:http/outgoing-handler@0.3.0",
             "wasi:cli/stdout@0.3.0",
             "sandmill:handler/log@9.0.0",
             "env",
@@ -125,8 +166,9 @@ mod tests {
     #[test]
     fn only_config_is_granted_by_default() {
         let grants = Grants::default();
-        assert!(
-            grants.has(Capability::Config) && grants.has(Capability::Nothing) && !grants.has(Capability::Log)
-        );
+        assert!(grants.has(Capability::Config) && grants.has(Capability::Nothing));
+        for denied in [Capability::Log, Capability::Metrics, Capability::Secrets, Capability::Http] {
+            assert!(!grants.has(denied), "{denied}");
+        }
     }
 }

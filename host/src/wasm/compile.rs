@@ -46,7 +46,7 @@ pub enum LoadError {
     #[error("the module imports `{import}`, which this host does not have")]
     UnknownImport { import: String },
     #[error(
-        "the module imports `{import}`, which its pipeline does not allow: set `allow.{capability} = true`"
+        "the module imports `{import}`, which its pipeline does not allow: add {}", capability.how_to_grant()
     )]
     NotGranted { import: String, capability: Capability },
     #[error("the module cannot be compiled: {0}")]

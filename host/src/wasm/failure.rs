@@ -13,6 +13,7 @@ use wasmtime_wasi::I32Exit;
 use super::limits::Denied;
 use super::text;
 use crate::outcome::{Failure, Outcome};
+use crate::secrets::Secrets;
 
 /// Frames of a trap that a message shows.
 const FRAMES: usize = 6;
@@ -51,6 +52,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) denied: Option<Denied>,
     /// What the guest last wrote to standard error: a panic says there why. Escaped.
     pub(crate) last_words: &'a str,
+    /// What the message may not show.
+    pub(crate) secrets: &'a Secrets,
     /// Bytes of the message.
     pub(crate) message_bytes: usize,
 }
@@ -101,7 +104,7 @@ fn describe(outcome: Outcome, error: &wasmtime::Error, circumstances: &Circumsta
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         frames(&mut message, backtrace);
     }
-    text::clean(&message, circumstances.message_bytes)
+    text::clean(&circumstances.secrets.redact(&message), circumstances.message_bytes)
 }
 
 /// Appends the innermost functions of `backtrace`.

@@ -4,6 +4,7 @@
 //! the instance and gives it back only with an answer that kept all rules, so that whatever goes wrong (an
 //! error, a refused answer, a future that is dropped) costs the instance: nobody knows what state it is in.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::batch::{Batch, TopicPartition};
 use crate::cancel::Cancel;
 use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
+use crate::outgoing::Outgoing;
+use crate::secrets::Secrets;
+use crate::telemetry::{GuestMetrics, Uses};
 
 /// What all instances of one pipeline and generation are made with.
 #[derive(Clone, Debug)]
@@ -36,6 +40,21 @@ pub struct InstanceSettings {
     pub log: Arc<LogSink>,
     /// Memory that they share with others: the pipeline's, the host's.
     pub memory: Arc<[Arc<MemoryBudget>]>,
+    /// What they may use besides.
+    pub capabilities: Capabilities,
+}
+
+/// What the instances of a pipeline may use, as far as it is granted. Without anything by default.
+#[derive(Clone, Debug, Default)]
+pub struct Capabilities {
+    /// Counts uses.
+    pub uses: Arc<Uses>,
+    /// Metrics of the handler's own.
+    pub metrics: Arc<GuestMetrics>,
+    /// Values that nobody else shall see.
+    pub secrets: Arc<Secrets>,
+    /// Servers that it may ask.
+    pub http: Option<Arc<Outgoing>>,
 }
 
 /// What one call may take.
@@ -112,6 +131,7 @@ impl Instance {
             wasmtime::Result::Ok((handle, started))
         };
         let (result, _) = watch.run(budget.deadline, cancel, pin!(run)).await;
+        store.data_mut().end_call(matches!(result, Ok(Ok((_, Ok(()))))));
         let failure = match result {
             Ok(Ok((handle, Ok(())))) => {
                 write_lines(&mut store);
@@ -119,7 +139,10 @@ impl Instance {
             }
             Ok(Ok((_, Err(reason)))) => Failure::of(
                 Outcome::InitializationFailed,
-                text::clean(&format!("`start` failed: {reason}"), limits.output.failure_message),
+                text::clean(
+                    &settings.capabilities.secrets.redact(&format!("`start` failed: {reason}")),
+                    limits.output.failure_message,
+                ),
             ),
             Ok(Err(error)) => initialization(failure(&store, &error)),
             Err(stop) => initialization(stop.into()),
@@ -156,10 +179,14 @@ impl Instance {
         let fuel = Fuel(budget.fuel.0.saturating_sub(left));
         let (host_calls, memory) = (store.data().host_calls(), store.data().limiter.bytes());
         let checked = match result {
-            Ok(Ok(())) => check(batch, answer, &store.data().settings.limits.output).map_err(Failure::from),
+            Ok(Ok(())) => {
+                hide(&store.data().settings.capabilities.secrets, &mut answer);
+                check(batch, answer, &store.data().settings.limits.output).map_err(Failure::from)
+            }
             Ok(Err(error)) => Err(failure(store, &error)),
             Err(stop) => Err(Failure::from(stop)),
         };
+        store.data_mut().end_call(checked.is_ok());
         let result = match checked {
             Ok(answer) => {
                 write_lines(store);
@@ -190,7 +217,23 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     let state = store.data();
     let last_words = state.lines.lock().last_words();
     let message_bytes = state.settings.limits.output.failure_message;
-    classify(error, &Circumstances { denied: state.limiter.denied(), last_words: &last_words, message_bytes })
+    let secrets = &*state.settings.capabilities.secrets;
+    let denied = state.limiter.denied();
+    classify(error, &Circumstances { denied, last_words: &last_words, secrets, message_bytes })
+}
+
+/// Takes secrets out of what goes to people and to dead letters. Outputs are the handler's own affair.
+fn hide(secrets: &Secrets, answer: &mut RawAnswer) {
+    if secrets.is_empty() {
+        return;
+    }
+    for failure in &mut answer.failures {
+        for text in [&mut failure.code, &mut failure.message] {
+            if let Cow::Owned(hidden) = secrets.redact(text) {
+                *text = hidden;
+            }
+        }
+    }
 }
 
 /// What a failure during instantiation or `start` is called.

@@ -89,6 +89,34 @@ impl MemoryBudget {
     }
 }
 
+/// Bytes outside of an instance that count as its memory; free when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    budgets: Arc<[Arc<MemoryBudget>]>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Charges `bytes` to all of `budgets`; `None`, and nothing is charged, if one has no room.
+    pub(crate) fn take(budgets: &Arc<[Arc<MemoryBudget>]>, bytes: usize) -> Option<Charge> {
+        charge_all(budgets, bytes).then(|| Charge { budgets: budgets.clone(), bytes })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budgets.iter().for_each(|budget| budget.release(self.bytes));
+    }
+}
+
+fn charge_all(budgets: &[Arc<MemoryBudget>], bytes: usize) -> bool {
+    let full = budgets.iter().position(|budget| !budget.charge(bytes));
+    if let Some(full) = full {
+        budgets[..full].iter().for_each(|budget| budget.release(bytes));
+    }
+    full.is_none()
+}
+
 /// Why a growth was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
@@ -135,12 +163,9 @@ impl Limiter {
             self.denied = Some(Denied::Limit);
             return false;
         }
-        for (index, budget) in self.budgets.iter().enumerate() {
-            if !budget.charge(bytes) {
-                self.budgets[..index].iter().for_each(|budget| budget.release(bytes));
-                self.denied = Some(Denied::Budget);
-                return false;
-            }
+        if !charge_all(&self.budgets, bytes) {
+            self.denied = Some(Denied::Budget);
+            return false;
         }
         self.current = sum;
         true

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::text;
+use crate::secrets::Secrets;
+use crate::telemetry::Uses;
 
 /// What a line costs besides its bytes, so that a million empty lines are not free.
 const LINE_BYTES: usize = 32;
@@ -65,6 +67,8 @@ pub(crate) struct Line {
 /// The lines of one instance's running call.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
+    /// What no line may show.
+    secrets: Arc<Secrets>,
     kept: Vec<Line>,
     room: usize,
     dropped: u64,
@@ -74,6 +78,10 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    pub(crate) fn new(secrets: Arc<Secrets>) -> Self {
+        Lines { secrets, ..Self::default() }
+    }
+
     /// Empties the lines and makes room for `bytes` of them.
     pub(crate) fn begin_call(&mut self, bytes: usize) {
         self.kept.clear();
@@ -112,6 +120,7 @@ impl Lines {
     /// The end of what was written to standard error in this call, escaped: where a panic says why.
     pub(crate) fn last_words(&self) -> String {
         let words = String::from_utf8_lossy(&self.last_words);
+        let words = self.secrets.redact(&words);
         // Advice that Rust gives at every panic and nobody can follow: a guest has no environment.
         let lines = words.lines().filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE"));
         let words: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -140,7 +149,11 @@ impl Lines {
             self.dropped += 1;
             return;
         };
-        let text = text::clean_bytes(message, room);
+        let text = if self.secrets.is_empty() {
+            text::clean_bytes(message, room)
+        } else {
+            text::clean(&self.secrets.redact(&String::from_utf8_lossy(message)), room)
+        };
         self.room = room - text.len();
         self.kept.push(Line { level, source, text });
     }
@@ -161,15 +174,6 @@ impl Lines {
     }
 }
 
-/// What a pipeline has logged and lost, since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogCounts {
-    /// Lines that were written.
-    pub lines: u64,
-    /// Lines that a limit kept out.
-    pub dropped: u64,
-}
-
 /// Where the lines of a pipeline's handlers go: the host's own log, at most so many bytes a second.
 ///
 /// Shared by all instances of a pipeline, on all workers.
@@ -182,13 +186,12 @@ pub struct LogSink {
     /// The second that is running, counted from `start`, and the bytes written in it.
     second: AtomicU64,
     bytes: AtomicU64,
-    lines: AtomicU64,
-    dropped: AtomicU64,
+    counts: Arc<Uses>,
 }
 
 impl LogSink {
     /// A sink that names `pipeline` and `handler` in every line.
-    pub fn new(pipeline: Arc<str>, handler: Arc<str>, limits: LogLimits) -> Self {
+    pub fn new(pipeline: Arc<str>, handler: Arc<str>, limits: LogLimits, counts: Arc<Uses>) -> Self {
         LogSink {
             pipeline,
             handler,
@@ -196,14 +199,8 @@ impl LogSink {
             start: Instant::now(),
             second: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            lines: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            counts,
         }
-    }
-
-    /// What was logged and lost.
-    pub fn counts(&self) -> LogCounts {
-        LogCounts { lines: self.lines.load(Ordering::Relaxed), dropped: self.dropped.load(Ordering::Relaxed) }
     }
 
     /// Writes the lines of a call, as far as this second's bytes allow.
@@ -211,18 +208,17 @@ impl LogSink {
         if lines.is_empty() {
             return;
         }
-        let (lines, dropped) = lines.take();
-        if dropped > 0 {
-            self.dropped.fetch_add(dropped, Ordering::Relaxed);
-        }
+        let (lines, mut dropped) = lines.take();
+        let mut written = 0;
         for line in lines {
             if self.admit(line.text.len() + LINE_BYTES) {
-                self.lines.fetch_add(1, Ordering::Relaxed);
+                written += 1;
                 self.emit(&line);
             } else {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                dropped += 1;
             }
         }
+        self.counts.add_lines(written, dropped);
     }
 
     fn admit(&self, bytes: usize) -> bool {
@@ -338,11 +334,23 @@ mod tests {
 
     #[test]
     fn a_pipeline_logs_only_so_much_a_second() {
-        let sink = LogSink::new("orders".into(), "handler".into(), LIMITS);
+        let counts = Arc::new(Uses::default());
+        let sink = LogSink::new("orders".into(), "handler".into(), LIMITS, counts.clone());
         let mut lines = lines(2_000);
         (0..20).for_each(|_| lines.log(Level::Info, "eighteen bytes ..."));
         sink.write(&mut lines);
-        let LogCounts { lines: written, dropped } = sink.counts();
-        assert_eq!((written, dropped), (10, 10));
+        assert_eq!(counts.lines(), (10, 10));
+    }
+
+    #[test]
+    fn no_line_and_no_last_word_shows_a_secret() {
+        let mut lines = Lines::new(Arc::new(Secrets::new([("key", "hunter2-hunter2")])));
+        lines.begin_call(1_000);
+        lines.log(Level::Info, "key=hunter2-hunter2");
+        lines.write(Source::Stderr, b"panicked: hunter2-");
+        lines.write(Source::Stderr, b"hunter2\n");
+        assert_eq!(lines.last_words(), "panicked: <redacted>");
+        let wanted = ["log Info key=<redacted>", "stderr Warn panicked: <redacted>"];
+        assert_eq!(texts(&mut lines).0, wanted);
     }
 }

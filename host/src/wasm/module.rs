@@ -95,7 +95,7 @@ impl Module {
 pub(crate) fn link(engine: &Engine, component: &Component, grants: Grants) -> Result<Linked, LoadError> {
     let failed = |error: wasmtime::Error| LoadError::Link(text::clean(&format!("{error:#}"), REASON));
     let mut linker = Linker::new(engine.wasmtime());
-    wasi::link(&mut linker).map_err(failed)?;
+    wasi::link(&mut linker, grants).map_err(failed)?;
     host_functions::link(&mut linker, grants).map_err(failed)?;
     let pre = linker.instantiate_pre(component).map_err(failed)?;
     let (start, handle) = exports(component, &pre)?;

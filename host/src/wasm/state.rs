@@ -4,7 +4,7 @@
 //! worker's thread; between calls the instance resets what belongs to one call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{StoreHookState, UpdateDeadline};
 
@@ -12,15 +12,19 @@ use super::failure::Stop;
 use super::limits::Limiter;
 use super::log::Lines;
 use super::meter::Meter;
+use super::recorded::Recorded;
 use super::wasi::Wasi;
 use super::{Budget, InstanceSettings};
 use crate::cancel::Cancel;
+use crate::secrets::Secrets;
+use crate::telemetry::guest::{Tally, Use};
 
 /// State of one instance.
 pub(crate) struct State {
     pub(crate) settings: Arc<InstanceSettings>,
     pub(crate) limiter: Limiter,
     pub(crate) lines: SharedLines,
+    pub(crate) recorded: Recorded,
     meter: Arc<Meter>,
     call: Running,
     wasi: Option<Box<Wasi>>,
@@ -32,6 +36,7 @@ struct Running {
     deadline: Duration,
     host_calls: u32,
     host_calls_at_most: u32,
+    tally: Tally,
 }
 
 impl State {
@@ -42,8 +47,10 @@ impl State {
             deadline: budget.deadline,
             host_calls: 0,
             host_calls_at_most: 0,
+            tally: Tally::default(),
         };
-        State { settings, limiter, lines: SharedLines::default(), meter, call, wasi: None }
+        let lines = SharedLines::new(&settings.capabilities.secrets);
+        State { settings, limiter, lines, recorded: Recorded::default(), meter, call, wasi: None }
     }
 
     /// Makes ready for a call of `records` records.
@@ -62,6 +69,21 @@ impl State {
         let log_bytes = limits.log.record_bytes.saturating_mul(records as usize).min(limits.log.second_bytes);
         self.lines.lock().begin_call(log_bytes);
         self.limiter.begin_call();
+        self.recorded.discard();
+    }
+
+    /// Counts what the call used, and believes what it recorded if its answer is accepted.
+    pub(crate) fn end_call(&mut self, is_accepted: bool) {
+        self.settings.capabilities.uses.add(&self.call.tally);
+        self.call.tally = Tally::default();
+        if is_accepted {
+            self.recorded.accept(&self.settings.capabilities.metrics);
+        }
+    }
+
+    /// Counts a use of a capability that began at `since`.
+    pub(crate) fn used(&mut self, of: Use, since: Instant) {
+        self.call.tally.count(of, since.elapsed());
     }
 
     /// Counts a call of a host function.
@@ -93,8 +115,8 @@ impl State {
 
     /// The guest's WASI, made when it is first used: most handlers never do.
     pub(crate) fn wasi(&mut self) -> &mut Wasi {
-        let lines = &self.lines;
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(lines)))
+        let (lines, settings) = (&self.lines, &self.settings);
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(lines, settings)))
     }
 
     /// Runs at each tick of the epoch, from within the guest.
@@ -113,10 +135,14 @@ impl State {
 }
 
 /// The lines of an instance, shared with its standard output and error.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct SharedLines(Arc<Mutex<Lines>>);
 
 impl SharedLines {
+    pub(crate) fn new(secrets: &Arc<Secrets>) -> Self {
+        SharedLines(Arc::new(Mutex::new(Lines::new(secrets.clone()))))
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Lines> {
         // All holders are on one thread, one after the other; a panic leaves lines that are good enough.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,7 +2,8 @@
 //!
 //! Standard libraries of languages import WASI whether they use it or not, so a module is not refused for
 //! naming it; it finds nothing there. No folder is opened, no socket can be made, no name looked up, standard
-//! input is closed, arguments and environment are empty, and exit ends the instance. Clocks and random work.
+//! input is closed, arguments and environment are empty, and exit ends the instance. Clocks and random work; requests
+//! over HTTP do if they are granted (`http`).
 
 use std::future::{Future, ready};
 use std::io;
@@ -15,7 +16,11 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use super::InstanceSettings;
+use super::capability::Grants;
+use super::http::Http;
 use super::log::Source;
 use super::state::{SharedLines, State};
 
@@ -29,11 +34,13 @@ const WRITE_BYTES: usize = 64 << 10;
 /// The WASI of one instance.
 pub(crate) struct Wasi {
     context: WasiCtx,
+    http: Http,
+    /// Of both.
     table: ResourceTable,
 }
 
 impl Wasi {
-    pub(crate) fn new(lines: &SharedLines) -> Self {
+    pub(crate) fn new(lines: &SharedLines, settings: &InstanceSettings) -> Self {
         let output = |source| Output { lines: lines.clone(), source };
         let context = WasiCtx::builder()
             .stdout(output(Source::Stdout))
@@ -45,7 +52,16 @@ impl Wasi {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Wasi { context, table }
+        let outgoing = settings.capabilities.http.clone();
+        Wasi { context, http: Http::new(outgoing, settings.memory.clone()), table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let _ = self.count_host_call();
+        let wasi = self.wasi();
+        wasi.http.view(&mut wasi.table)
     }
 }
 
@@ -60,8 +76,12 @@ impl WasiView for State {
 }
 
 /// Adds WASI to `linker`. Waits are asynchronous: they hold no core.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+pub(crate) fn link(linker: &mut Linker<State>, grants: Grants) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    if grants.http {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    }
+    Ok(())
 }
 
 /// Standard output or error of a guest: its lines go where the lines of `log` go, and nothing ever blocks.

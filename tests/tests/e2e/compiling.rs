@@ -7,6 +7,10 @@ use std::time::Duration;
 use sandmill::deploy::{CompileError, CompileLimits, Compiler, Modules, Refused};
 use sandmill::wasm::{Digest, Engine, EngineConfig, Grants, LoadError};
 use sandmill_tests::guests::{compiler_bomb, guest};
+use sandmill_tests::job::{DONE, Job};
+use sandmill_tests::kafka::Kafka;
+use sandmill_tests::ledger::{Ledger, Order, over_keys};
+use sandmill_tests::producer::Producer;
 use sandmill_tests::required_path;
 
 const LIMITS: CompileLimits = CompileLimits { time: Duration::from_secs(60), memory: 2 << 30 };
@@ -183,4 +187,30 @@ fn whatever_the_child_does_the_host_refuses_the_module_and_goes_on() {
     let modules = without_cache(Compiler::of_program("/does/not/exist".into(), LIMITS));
     let error = refused(&modules, &handler()).to_string();
     assert!(error.contains("/does/not/exist"), "{error}");
+}
+
+#[test]
+fn a_bomb_is_refused_while_records_flow() {
+    let kafka = Kafka::shared();
+    let job = Job::new(kafka, &guest("echo"), 4);
+    let (producer, mut ledger) = (Producer::new(kafka), Ledger::default());
+    let mut host = job.start();
+    host.wait_ready();
+    // Beside the running host and on its cache, as a deploy does it.
+    let bomb = job.home.file("bomb.wasm", compiler_bomb(1_000, 2_000));
+    let other = Job::new(kafka, &bomb, 1).set_host("compile_time", "\"3s\"");
+    let file = job.home.file("bomb.toml", other.file_of(&other.pipeline()));
+    let mut check = job.home.spawn(&[Path::new("check"), Path::new("--config"), &file]);
+    let mut flowed = 0;
+    while !check.has_ended() {
+        ledger.produce(&producer, &job.input, over_keys(100, 10, |_| b"value".to_vec()));
+        job.await_done(&mut host);
+        flowed += 1;
+    }
+    let ended = check.end(DONE);
+    assert_ne!(ended.code, 0);
+    assert!(ended.stderr.contains("3s") && ended.stderr.contains("compile_time"), "{}", ended.stderr);
+    assert!(flowed >= 2, "records went through while it was compiled");
+    assert_eq!(host.terminate().code, 0);
+    ledger.compare(&[&job.outputs()], Order::Key).assert_exact();
 }

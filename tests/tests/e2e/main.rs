@@ -2,6 +2,7 @@
 //!
 //! All tests share one broker and run at the same time; each has topics, groups and a home of its own.
 
+mod asking;
 mod backpressure;
 mod bad_input;
 mod bench;
@@ -14,6 +15,7 @@ mod demo;
 mod failures;
 mod fan_out;
 mod harness;
+mod leaking;
 mod lost_positions;
 mod main_job;
 mod memory;
@@ -21,5 +23,6 @@ mod metadata;
 mod metrics;
 mod orderings;
 mod rebalance;
+mod sharing;
 mod stuck;
 mod waiting;

@@ -127,7 +127,12 @@ fn the_metrics_guide_lists_exactly_what_a_scrape_shows() {
         .collect();
 
     let kafka = Kafka::shared();
-    let job = Job::new(kafka, &guest("echo"), 1).dead_letters(0);
+    // A pipeline that may ask servers has all of them.
+    let job = Job::new(kafka, &guest("echo"), 1).dead_letters(0).set_in(
+        "allow",
+        "http",
+        r#"["http://127.0.0.1:1"]"#,
+    );
     Producer::new(kafka).send(&job.input, &over_keys(10, 2, |_| b"value".to_vec()));
     let mut host = job.start();
     job.await_done(&mut host);

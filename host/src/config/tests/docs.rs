@@ -39,8 +39,16 @@ fn every_key_is_documented_in_its_table_with_its_default_and_range() {
     let schema = schema();
     assert!(keys().len() > 35, "{}", keys().len());
     for key in keys() {
-        if key.path == ["kafka"] && !key.in_pipeline {
-            section(&text, "## `[kafka]`\n");
+        // Tables with names of the user's choice, which have sections of their own.
+        let own = [
+            (["kafka"], false, "## `[kafka]`\n"),
+            (["secrets"], true, "### `[pipeline.secrets]`\n"),
+            (["metrics"], true, "### `[pipeline.metrics.NAME]`\n"),
+        ];
+        if let Some((_, _, heading)) =
+            own.iter().find(|(path, of, _)| key.path == *path && key.in_pipeline == *of)
+        {
+            section(&text, heading);
             continue;
         }
         let table = section(&text, &format!("# `{}`\n", key.table()));
@@ -70,6 +78,19 @@ fn every_key_is_documented_in_its_table_with_its_default_and_range() {
             described["description"].as_str().is_some_and(|text| text.len() > 10),
             "{dotted} is not described"
         );
+    }
+}
+
+#[test]
+fn every_key_of_a_metric_is_documented() {
+    let text = documentation();
+    let table = section(&text, "### `[pipeline.metrics.NAME]`\n");
+    let schema = schema();
+    let metric = &schema["properties"]["pipeline"]["items"]["properties"]["metrics"]["additionalProperties"];
+    let keys = metric["properties"].as_object().expect("a metric has keys");
+    assert!(keys.len() >= 5, "{keys:?}");
+    for name in keys.keys() {
+        assert!(table.contains(&format!("\n| `{name}` |")), "{name}");
     }
 }
 

@@ -65,7 +65,8 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
         "[pipeline.allow]\nhttp_server = true",
         2,
         1,
-        "unknown key \"http_server\" in [pipeline.allow] of \"access-log\"; known here: \"log\" or \"config\"",
+        "unknown key \"http_server\" in [pipeline.allow] of \"access-log\"; known here: \"log\", \"config\", \
+         \"http\", \"http_methods\" or \"http_networks\"",
     );
 }
 
@@ -219,8 +220,9 @@ fn columns_count_characters_and_names_cannot_control_the_terminal() {
 
 const UNKNOWN_ESCAPE: &str = "unknown key \"\\u{1b}[2J\" in [[pipeline]] \"access-log\"; known here: \"name\", \
      \"handler\", \"input\", \"outputs\", \"group\", \"ordering\", \"start\", \"on_offset_lost\", \
-     \"on_metadata_full\", \"max_instances\", \"weight\", \"commit_interval\", \"metadata_limit\", \"config\", \"kafka\", \
-     \"limits\", \"batch\", \"in_flight\", \"on_failure\", \"circuit\" or \"allow\"";
+     \"on_metadata_full\", \"max_instances\", \"weight\", \"idempotent\", \"commit_interval\", \"metadata_limit\", \"config\", \"kafka\", \
+     \"limits\", \"batch\", \"in_flight\", \"on_failure\", \"circuit\", \"allow\", \
+     \"secrets\" or \"metrics\"";
 
 #[test]
 fn all_independent_mistakes_are_told_at_once_in_the_order_of_the_file() {

@@ -1,5 +1,6 @@
 //! The module's promises from the outside: a source goes in, a configuration or the exact errors come out.
 
+mod capabilities;
 mod docs;
 mod layers;
 mod mistakes;

@@ -166,7 +166,7 @@ fn mistaken_properties_are_told_without_their_values() {
 fn secrets_come_from_files_beside_the_configuration_and_from_variables() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("password"), "hunter2\r\n").unwrap();
-    fs::write(folder.path().join("key"), "two\nlines\n\n").unwrap();
+    fs::write(folder.path().join("key"), "zwei\nlines\n\n").unwrap();
     fs::write(folder.path().join("empty"), "\n").unwrap();
     let path = folder.path().join("sandmill.toml");
     let write = |name: &str| {
@@ -180,10 +180,10 @@ fn secrets_come_from_files_beside_the_configuration_and_from_variables() {
     };
     let config = write("password").unwrap();
     assert_eq!(config.kafka.get("sasl.password"), Some("hunter2"));
-    assert_eq!(config.kafka.get("ssl.key.pem"), Some("two\nlines\n"));
+    assert_eq!(config.kafka.get("ssl.key.pem"), Some("zwei\nlines\n"));
     assert_eq!(config.kafka.get("client.id"), Some("hunter3"));
     let shown = format!("{config} {config:?} {}", config.kafka);
-    assert!(!shown.contains("hunter") && !shown.contains("two"), "{shown}");
+    assert!(!shown.contains("hunter") && !shown.contains("zwei"), "{shown}");
 
     let empty = folder.path().join("empty");
     assert_eq!(

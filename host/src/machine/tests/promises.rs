@@ -23,6 +23,7 @@ pub(crate) fn options() -> Options {
             bytes: 1 << 20,
             time: Duration::from_millis(2),
             single: Allowance { fuel: Fuel(1_000), deadline: Duration::from_secs(5) },
+            waits: false,
         },
         in_flight: InFlight { records: 1_000, bytes: 64 << 20 },
         commit_interval: Duration::from_millis(100),

@@ -88,7 +88,7 @@ fn an_import_that_is_not_granted_is_refused_by_its_name() {
     let error = refused(&logs.core_module(), Grants::default());
     assert_eq!(
         error.to_string(),
-        "the module imports `sandmill:handler/log@0.1.0`, which its pipeline does not allow: set `allow.log = true`"
+        "the module imports `sandmill:handler/log@0.1.0`, which its pipeline does not allow: add `allow.log = true`"
     );
     assert!(make(engine(), &logs.core_module(), Grants::ALL).is_ok());
 }

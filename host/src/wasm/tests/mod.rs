@@ -3,6 +3,7 @@
 //! Guests are small core modules in text form; see [`guest`].
 
 mod calls;
+mod capabilities;
 mod guest;
 mod inspecting;
 mod isolation;
@@ -17,8 +18,8 @@ use std::time::Duration;
 
 use self::guest::Guest;
 use super::{
-    Answer, Budget, Call, Compiled, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings,
-    Key, LoadError, LogLimits, LogSink, Module, OutputLimits, compile,
+    Answer, Budget, Call, Capabilities, Compiled, Engine, EngineConfig, Grants, Instance, InstanceLimits,
+    InstanceSettings, Key, LoadError, LogLimits, LogSink, Module, OutputLimits, compile,
 };
 use crate::batch::{Batch, Headers, Record, TopicPartition};
 use crate::cancel::Cancel;
@@ -67,8 +68,9 @@ fn load(guest: &Guest) -> Module {
 
 fn settings(limits: InstanceLimits) -> Arc<InstanceSettings> {
     let config = vec![("mode".to_owned(), "strict".to_owned())];
-    let log = Arc::new(LogSink::new("orders".into(), "handler".into(), limits.log));
-    Arc::new(InstanceSettings { limits, config, log, memory: Arc::new([]) })
+    let capabilities = Capabilities::default();
+    let log = LogSink::new("orders".into(), "handler".into(), limits.log, capabilities.uses.clone());
+    Arc::new(InstanceSettings { limits, config, log: Arc::new(log), memory: Arc::new([]), capabilities })
 }
 
 fn origin() -> TopicPartition {

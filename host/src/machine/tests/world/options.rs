@@ -13,6 +13,17 @@ use crate::ids::Fuel;
 use crate::machine::{Bounds, InFlight, Options};
 use crate::progress::{Budget, MAX_SPAN};
 
+/// The size of calls; one handler in eight is expected to wait.
+fn pacing(records: usize, bytes: usize) -> pacing::Bounds {
+    pacing::Bounds {
+        records,
+        bytes,
+        time: Duration::from_millis(2),
+        single: Allowance { fuel: Fuel(1_000), deadline: Duration::from_secs(5) },
+        waits: bytes.is_multiple_of(8),
+    }
+}
+
 /// The options of a run, and whether its commits may leave records out when their metadata is full.
 pub fn options(rng: &mut Rng) -> (Options, bool) {
     // From metadata that takes nothing, by the broker's default, to all that may be configured.
@@ -24,12 +35,7 @@ pub fn options(rng: &mut Rng) -> (Options, bool) {
         shards: [1, 2, 8][rng.usize(..3)],
         lanes: rng.usize(1..5),
         calls: rng.usize(1..9),
-        pacing: pacing::Bounds {
-            records: rng.usize(1..20),
-            bytes: rng.usize(100..2_000),
-            time: Duration::from_millis(2),
-            single: Allowance { fuel: Fuel(1_000), deadline: Duration::from_secs(5) },
-        },
+        pacing: pacing(rng.usize(1..20), rng.usize(100..2_000)),
         in_flight: InFlight { records: rng.usize(1..1_000), bytes: 1 << 20 },
         commit_interval: Duration::from_millis(rng.u64(1..50)),
         budget: Budget::new(metadata, truncates),

@@ -1,0 +1,429 @@
+//! Requests of guests to servers outside: who may be asked, how much, how long, how many at once.
+//!
+//! A worker hands a request over and waits for its answer like for a timer: connecting, writing and reading happen on a
+//! runtime of their own, so a slow server holds no core and a spinning guest delays no answer. An answer is read to
+//! its end, within the pipeline's bound, before the guest sees any of it: so what a request holds (a connection, a
+//! place among the pipeline's open ones) is given back in a bounded time, whatever the guest does.
+//!
+//! | file | does |
+//! |---|---|
+//! | `allow.rs` | PURE: the allow-list of origins and methods |
+//! | `address.rs` | PURE: which addresses are everybody's |
+//! | `connect.rs` | resolves, checks, connects |
+//! | `mod.rs` | one pipeline's client and its bounds |
+
+mod address;
+mod allow;
+mod connect;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::{AbortHandle, Abortable};
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Semaphore, oneshot};
+
+pub use allow::{Allowed, Origin, OriginError};
+use connect::{ConnectError, Connector};
+
+use crate::telemetry::{Asked, Requests};
+
+/// Connections to one server that are kept for the next request.
+const IDLE: usize = 32;
+/// How long one is kept.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+/// Bytes of an answer's head.
+const HEAD: usize = 64 << 10;
+/// Requests of one instance that are open, or whose answer it has not let go of.
+const OF_INSTANCE: usize = 16;
+/// Threads that look up names; each waits for the network only.
+const LOOK_UP_THREADS: usize = 16;
+
+/// A body of any kind, and the errors of whoever makes it.
+type Body<E> = UnsyncBoxBody<Bytes, E>;
+
+/// How much one pipeline may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Requests that are open at once; more wait for their turn.
+    pub open: usize,
+    /// Bytes of a request's body.
+    pub request: usize,
+    /// Bytes of an answer's body.
+    pub response: usize,
+    /// From the first byte asked for to the last one read, waiting for a turn included.
+    pub time: Duration,
+}
+
+/// Why there is no answer. The guest learns its kind; the words are for the operator.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Refused {
+    #[error("`allow.http` does not name {method} {origin}")]
+    Denied { method: String, origin: String },
+    #[error("{0}")]
+    Prohibited(String),
+    #[error("{0}")]
+    Resolve(String),
+    #[error("{0}")]
+    Connect(io::ErrorKind, String),
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error("no answer within {0:?}")]
+    Time(Duration),
+    #[error("the request's body has more than {0} bytes (`limits.http_request_bytes`)")]
+    RequestSize(usize),
+    #[error("the answer's body has more than {0} bytes (`limits.http_response_bytes`)")]
+    ResponseSize(usize),
+    #[error("the instance has {OF_INSTANCE} requests open, or answers that it did not let go of")]
+    TooMany,
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl Refused {
+    /// Its kind, as a label value.
+    fn kind(&self) -> Asked {
+        match self {
+            Refused::Denied { .. } | Refused::Prohibited(_) | Refused::TooMany => Asked::Denied,
+            Refused::Time(_) => Asked::Timeout,
+            Refused::RequestSize(_) | Refused::ResponseSize(_) => Asked::TooLarge,
+            Refused::Resolve(_) | Refused::Connect(..) | Refused::Tls(_) => Asked::Unreachable,
+            Refused::Protocol(_) => Asked::Broken,
+        }
+    }
+}
+
+/// Why a pipeline can ask nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No thread.
+    #[error("cannot start the runtime of outgoing HTTP: {0}")]
+    Runtime(io::Error),
+    /// Nobody could be trusted.
+    #[error(
+        "`allow.http` names a server of https, but this machine has no root certificates: install its package \
+         `ca-certificates`, or say with SSL_CERT_FILE where they are ({0})"
+    )]
+    Roots(String),
+}
+
+/// Threads on which requests run: one for all pipelines, and those that look up names.
+#[derive(Debug)]
+pub struct Network(Option<Runtime>);
+
+impl Network {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    pub fn start() -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(LOOK_UP_THREADS)
+            .thread_name("outgoing")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        Ok(Network(Some(runtime)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("it is there until it is dropped").handle()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A look-up that hangs is not waited for.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The client of one pipeline.
+pub struct Outgoing {
+    allowed: Arc<Allowed>,
+    bounds: Bounds,
+    client: Client<HttpsConnector<Connector>, Body<Stopped>>,
+    turns: Arc<Semaphore>,
+    requests: Arc<Requests>,
+    network: Arc<Network>,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("allowed", &self.allowed).field("bounds", &self.bounds).finish()
+    }
+}
+
+impl Outgoing {
+    /// A client that keeps to `allowed` and `bounds`.
+    ///
+    /// # Errors
+    /// If somebody is to be asked over TLS and nobody can be trusted.
+    pub fn new(network: &Arc<Network>, allowed: Allowed, bounds: Bounds) -> Result<Self, StartError> {
+        let allowed = Arc::new(allowed);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(&allowed)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Connector::new(allowed.clone()));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_FOR)
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(IDLE)
+            .http1_max_buf_size(HEAD)
+            .build(connector);
+        let targets = allowed.origins.iter().map(ToString::to_string).collect();
+        Ok(Outgoing {
+            requests: Arc::new(Requests::new(targets)),
+            turns: Arc::new(Semaphore::new(bounds.open)),
+            allowed,
+            bounds,
+            client,
+            network: network.clone(),
+        })
+    }
+
+    /// Counters of its requests.
+    pub fn requests(&self) -> &Arc<Requests> {
+        &self.requests
+    }
+
+    /// Sends a request and reads its answer. Dropping the future ends both.
+    pub fn send<E>(
+        self: &Arc<Self>,
+        request: Request<Body<E>>,
+        of_instance: &Arc<AtomicUsize>,
+    ) -> impl Future<Output = Result<Response<Held>, Refused>> + Send + use<E>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let open = self.admit(&request, of_instance);
+        let outgoing = self.clone();
+        async move {
+            let (target, held) = open?;
+            let since = Instant::now();
+            let (done, answer) = oneshot::channel();
+            let (stop, stopped) = AbortHandle::new_pair();
+            let _stop = StopOnDrop(stop);
+            let asking = outgoing.clone();
+            outgoing.network.handle().spawn(Abortable::new(
+                async move {
+                    // Whoever asked may be gone by now.
+                    let _ = done.send(asking.ask(request).await);
+                },
+                stopped,
+            ));
+            let counted = Counted::new(&outgoing.requests, target, since);
+            let result =
+                answer.await.unwrap_or_else(|_| Err(Refused::Protocol("the request was dropped".to_owned())));
+            counted.finish(match &result {
+                Ok(response) => Asked::of_status(response.status().as_u16()),
+                Err(refused) => refused.kind(),
+            });
+            result.map(|response| response.map(|bytes| Held { bytes, _held: held }))
+        }
+    }
+
+    /// What counts the request, and its place among those of its instance.
+    fn admit<E>(
+        &self,
+        request: &Request<Body<E>>,
+        of_instance: &Arc<AtomicUsize>,
+    ) -> Result<(usize, Place), Refused> {
+        let denied = |refused: Refused| {
+            self.requests.denied();
+            refused
+        };
+        let target = self.allowed.find(request.method(), request.uri()).ok_or_else(|| {
+            let uri = request.uri();
+            let origin = format!(
+                "{}://{}",
+                uri.scheme_str().unwrap_or("?"),
+                uri.authority().map_or("?", |a| a.as_str())
+            );
+            denied(Refused::Denied { method: request.method().to_string(), origin })
+        })?;
+        let place = Place::take(of_instance).ok_or_else(|| denied(Refused::TooMany))?;
+        Ok((target, place))
+    }
+
+    async fn ask<E>(&self, request: Request<Body<E>>) -> Result<Response<Bytes>, Refused>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let asking = async {
+            let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
+            let request =
+                request.map(|body| Limited::new(body, self.bounds.request).map_err(Stopped).boxed_unsync());
+            let response = self.client.request(request).await.map_err(|error| self.refused(&error))?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, self.bounds.response).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    Refused::ResponseSize(self.bounds.response)
+                } else {
+                    Refused::Protocol(chain(&*error))
+                }
+            })?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        tokio::time::timeout(self.bounds.time, asking).await.unwrap_or(Err(Refused::Time(self.bounds.time)))
+    }
+
+    /// What an error of the client means.
+    fn refused(&self, error: &hyper_util::client::legacy::Error) -> Refused {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(this) = cause {
+            if let Some(connect) = this.downcast_ref::<ConnectError>() {
+                let words = connect.to_string();
+                return match connect {
+                    ConnectError::Resolve(_) | ConnectError::NoAddress => Refused::Resolve(words),
+                    ConnectError::Prohibited(_) => Refused::Prohibited(words),
+                    ConnectError::Connect(_, error) => Refused::Connect(error.kind(), words),
+                };
+            }
+            if let Some(Stopped(stopped)) = this.downcast_ref::<Stopped>() {
+                return if stopped.is::<LengthLimitError>() {
+                    Refused::RequestSize(self.bounds.request)
+                } else {
+                    Refused::Protocol(chain(&**stopped))
+                };
+            }
+            if let Some(tls) = this.downcast_ref::<rustls::Error>() {
+                return Refused::Tls(tls.to_string());
+            }
+            // An error of input and output that wraps another one does not name it as its source.
+            cause = match this.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => this.source(),
+            };
+        }
+        Refused::Protocol(chain(error))
+    }
+}
+
+fn tls(allowed: &Allowed) -> Result<rustls::ClientConfig, StartError> {
+    let mut roots = rustls::RootCertStore::empty();
+    if allowed.origins.iter().any(Origin::is_https) {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+            return Err(StartError::Roots(errors.join(", ")));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(this) = cause {
+        words.push_str(": ");
+        words.push_str(&this.to_string());
+        cause = this.source();
+    }
+    words
+}
+
+/// The body of a request ended with an error.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body: {0}")]
+struct Stopped(Box<dyn std::error::Error + Send + Sync>);
+
+/// The body of an answer, and its place among those of its instance.
+#[derive(Debug)]
+pub struct Held {
+    bytes: Bytes,
+    _held: Place,
+}
+
+impl Held {
+    /// Bytes of the body.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether it is empty")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The body; the place is free when the result is dropped.
+    pub fn into_body(self) -> impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send {
+        let Held { bytes, _held } = self;
+        http_body_util::Full::new(bytes).map_frame(move |frame| {
+            // Moved in here, it lives as long as the body.
+            let _ = &_held;
+            frame
+        })
+    }
+}
+
+/// One of the requests that an instance may have.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(places: &Arc<AtomicUsize>) -> Option<Place> {
+        let one_more = |open: usize| (open < OF_INSTANCE).then_some(open + 1);
+        let taken = places.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| Place(places.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct StopOnDrop(AbortHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A request that is open; counted once, also when nobody waits for it any more.
+struct Counted<'r> {
+    requests: &'r Requests,
+    target: usize,
+    since: Instant,
+    ended: Asked,
+}
+
+impl<'r> Counted<'r> {
+    fn new(requests: &'r Requests, target: usize, since: Instant) -> Self {
+        requests.begin();
+        Counted { requests, target, since, ended: Asked::Cancelled }
+    }
+
+    fn finish(mut self, ended: Asked) {
+        self.ended = ended;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.requests.end(self.target, self.ended, self.since.elapsed());
+    }
+}
