@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 
 /// A request, as far as tests look at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,28 @@ impl Server {
     /// When the machine gives no socket or no thread.
     #[must_use]
     pub fn start(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(reply, None)
+    }
+
+    /// The same over TLS, as `localhost`, and the certificate of whom a client has to trust for that.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    #[must_use]
+    pub fn start_tls(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("it is signed");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("it was just made");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has them")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("key and certificate belong together");
+        (Self::listen(reply, Some(TlsAcceptor::from(Arc::new(config)))), made.cert.pem())
+    }
+
+    fn listen(reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static, tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         listener.set_nonblocking(true).expect("a socket can be asynchronous");
         let address = listener.local_addr().expect("it is bound");
@@ -82,7 +106,17 @@ impl Server {
                     loop {
                         let Ok((stream, _)) = listener.accept().await else { continue };
                         let (reply, seen, gate) = (reply.clone(), shared.clone(), gates.clone());
-                        tokio::spawn(async move { serve(stream, &*reply, &seen, gate).await });
+                        let tls = tls.clone();
+                        tokio::spawn(async move {
+                            match tls {
+                                None => serve(stream, &*reply, &seen, gate).await,
+                                // Who does not trust this server says so and goes.
+                                Some(tls) => match tls.accept(stream).await {
+                                    Ok(stream) => serve(stream, &*reply, &seen, gate).await,
+                                    Err(_) => {}
+                                },
+                            }
+                        });
                     }
                 };
                 tokio::select! { () = accept => {}, _ = stopped => {} }
@@ -138,7 +172,7 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 
 /// One connection, until the other side closes it.
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     reply: &(impl Fn(&Asked) -> Reply + ?Sized),
     seen: &Mutex<Seen>,
     mut gate: watch::Receiver<bool>,
@@ -176,7 +210,7 @@ async fn serve(
 }
 
 /// The next request of a connection; none if it is closed.
-async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Asked> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Option<Asked> {
     loop {
         if let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).into_owned();

@@ -215,6 +215,30 @@ fn answers_that_are_too_large_too_slow_or_none_fail_their_records_alone() {
 }
 
 #[test]
+fn over_tls_only_who_is_trusted_is_asked() {
+    let kafka = Kafka::shared();
+    let (server, certificate) = Server::start_tls(|_| Reply::Now(200, b"1".to_vec()));
+    let (_, stranger) = Server::start_tls(|_| Reply::Now(200, Vec::new()));
+    let origin = format!("https://localhost:{}", server.port());
+    for (trusted, outputs) in [(stranger, 0), (certificate, 1)] {
+        let job = enrich(kafka, &server)
+            .config("url", &origin)
+            .set_in("allow", "http", &format!("[{origin:?}]"))
+            .set_in("allow", "http_networks", r#"["127.0.0.0/8", "::1/128"]"#);
+        Producer::new(kafka).send(&job.input, &[Outgoing::keyed("k", "v")]);
+        let roots = job.home.file("roots.pem", trusted).display().to_string();
+        let file = job.home.file("sandmill.toml", job.file_of(&job.pipeline())).display().to_string();
+        let mut host = job.home.spawn_with(&["run", "--config", &file], &[("SSL_CERT_FILE", &roots)]);
+        job.await_done(&mut host);
+        assert_eq!((job.outputs().len(), job.dead().len()), (outputs, 1 - outputs));
+        assert_eq!(server.asked().len(), outputs);
+        let unreachable = host.metric("handler_http_requests_total", &[("result", "unreachable")]);
+        assert_eq!(unreachable, 1.0 - outputs as f64);
+        assert_eq!(host.terminate().code, 0);
+    }
+}
+
+#[test]
 fn a_handler_that_asks_is_refused_where_nobody_is_named() {
     let kafka = Kafka::shared();
     let server = Server::start(|_| Reply::Now(200, Vec::new()));
