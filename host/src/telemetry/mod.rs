@@ -20,4 +20,4 @@ pub mod snapshot;
 
 pub use executions::{Execution, Executions};
 pub use histogram::Histogram;
-pub use registry::{PipelineEntry, PipelineState, Registry};
+pub use registry::{Allowance, PipelineEntry, PipelineState, Registry};

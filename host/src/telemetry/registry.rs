@@ -1,12 +1,15 @@
 //! The newest snapshot of every pipeline, for whoever reads.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::executions::Executions;
 use super::snapshot::PipelineSnapshot;
+use crate::config::{Allow, Limits};
+use crate::wasm::{InstanceSettings, MemoryBudget};
+use crate::worker::Room;
 
 /// What a pipeline is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +21,21 @@ pub enum PipelineState {
     Running,
     /// It ended, for this reason; none: it was asked to.
     Ended(Option<String>),
+}
+
+/// What a pipeline's handler may take and use, and what it takes.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// As configured.
+    pub limits: Limits,
+    /// As configured.
+    pub allow: Allow,
+    /// As configured.
+    pub max_instances: u32,
+    /// What its instances have in common: their memory, their log.
+    pub settings: Arc<InstanceSettings>,
+    /// Where its calls wait for room.
+    pub room: Arc<Room>,
 }
 
 /// One pipeline.
@@ -35,6 +53,8 @@ pub struct PipelineEntry {
     pub ordering: &'static str,
     /// Input topics.
     pub input: Vec<String>,
+    /// What its handler may take and use.
+    pub allowance: Allowance,
     /// Counters of its calls.
     pub executions: Arc<Executions>,
     snapshot: Mutex<(Arc<PipelineSnapshot>, Instant)>,
@@ -50,6 +70,7 @@ impl PipelineEntry {
         digest: String,
         ordering: &'static str,
         input: Vec<String>,
+        allowance: Allowance,
     ) -> Self {
         PipelineEntry {
             name,
@@ -58,6 +79,7 @@ impl PipelineEntry {
             digest,
             ordering,
             input,
+            allowance,
             executions: Arc::default(),
             snapshot: Mutex::new((Arc::default(), Instant::now())),
             state: Mutex::new(PipelineState::Starting),
@@ -101,16 +123,27 @@ impl PipelineEntry {
 #[derive(Debug)]
 pub struct Registry {
     started: Instant,
+    memory: OnceLock<Arc<MemoryBudget>>,
     pipelines: RwLock<Vec<Arc<PipelineEntry>>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { started: Instant::now(), pipelines: RwLock::default() }
+        Registry { started: Instant::now(), memory: OnceLock::new(), pipelines: RwLock::default() }
     }
 }
 
 impl Registry {
+    /// Says what memory all instances share. Once; a second time says nothing.
+    pub fn set_memory(&self, memory: Arc<MemoryBudget>) {
+        let _ = self.memory.set(memory);
+    }
+
+    /// The memory that all instances share; none: nothing was loaded yet.
+    pub fn memory(&self) -> Option<&MemoryBudget> {
+        self.memory.get().map(Arc::as_ref)
+    }
+
     /// Adds a pipeline.
     pub fn add(&self, entry: Arc<PipelineEntry>) {
         self.pipelines.write().unwrap_or_else(PoisonError::into_inner).push(entry);
