@@ -14,6 +14,7 @@ mod demo;
 mod failures;
 mod fan_out;
 mod harness;
+mod limits;
 mod lost_positions;
 mod main_job;
 mod memory;
