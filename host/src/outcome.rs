@@ -79,9 +79,21 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What instances share, and may find used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// The memory of one pipeline's instances.
+    Pipeline,
+    /// What all pipelines of the host share: memory, and places for instances.
+    Host,
+}
+
 /// Whether a failed record may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
+    /// As soon as there is room. This says nothing of the record: what instances share was used up. The worker waits
+    /// for room itself, so no policy ever sees it.
+    WithRoom(Shared),
     /// Never: the handler rejected it.
     Never,
     /// When the pipeline's backoff says.

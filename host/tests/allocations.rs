@@ -20,8 +20,8 @@ use sandmill::progress::Budget as MetadataBudget;
 use sandmill::telemetry::Executions;
 use sandmill::time::Time;
 use sandmill::wasm::{
-    Budget, Capabilities, Compiled, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings,
-    Key, LogLimits, LogSink, Module, OutputLimits, compile,
+    Budget, Capabilities, Compiled, Engine, EngineConfig, FileLimits, Grants, Instance, InstanceLimits,
+    InstanceSettings, Key, LogLimits, LogSink, Module, OutputLimits, compile,
 };
 use sandmill::work::{CallRecord, Calls, Ended, Finished, Report, Work};
 use tokio::runtime::Runtime;
@@ -89,7 +89,8 @@ impl Host {
         let engine = Engine::new(&EngineConfig::new(1)).expect("an engine");
         let key = Key::from_bytes([7; 32]);
         let compiled =
-            Compiled::open(compile(HANDLER, &key).expect("a handler"), &key).expect("it is sealed");
+            Compiled::open(compile(HANDLER, &key, &FileLimits::default()).expect("a handler"), &key)
+                .expect("it is sealed");
         let module = Module::load(&engine, &compiled, Grants::default()).expect("a handler");
         let cancel = Arc::new(Cancel::new());
         let instance = runtime.block_on(Instance::start(&module, &settings(config), &cancel));

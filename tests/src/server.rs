@@ -111,10 +111,11 @@ impl Server {
                             match tls {
                                 None => serve(stream, &*reply, &seen, gate).await,
                                 // Who does not trust this server says so and goes.
-                                Some(tls) => match tls.accept(stream).await {
-                                    Ok(stream) => serve(stream, &*reply, &seen, gate).await,
-                                    Err(_) => {}
-                                },
+                                Some(tls) => {
+                                    if let Ok(stream) = tls.accept(stream).await {
+                                        serve(stream, &*reply, &seen, gate).await;
+                                    }
+                                }
                             }
                         });
                     }

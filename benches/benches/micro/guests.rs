@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-use sandmill::wasm::{Compiled, Engine, EngineConfig, Grants, Key, Module, compile};
+use sandmill::wasm::{Compiled, Engine, EngineConfig, FileLimits, Grants, Key, Module, compile};
 
 /// An engine for the handlers, with room for `instances` instances.
 pub fn engine(instances: u32) -> Engine {
@@ -13,7 +13,7 @@ pub fn engine(instances: u32) -> Engine {
 /// The module of one of this host's handlers, compiled in this process.
 pub fn module(engine: &Engine, bytes: &[u8]) -> Module {
     let key = Key::from_bytes([7; 32]);
-    let compiled = compile(bytes, &key).expect("the handler is one of this host's");
+    let compiled = compile(bytes, &key, &FileLimits::default()).expect("the handler is one of this host's");
     let compiled = Compiled::open(compiled, &key).expect("it was just sealed");
     Module::load(engine, &compiled, Grants::ALL).expect("the handler is one of this host's")
 }

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
+use sandmill::config::Pipeline;
 use sandmill::ids::Fuel;
 use sandmill::machine::Counters;
 use sandmill::telemetry::snapshot::{PartitionSnapshot, PipelineSnapshot, ShardDepth};
-use sandmill::telemetry::{Executions, Guest, Histogram, PipelineEntry, Registry, exposition};
+use sandmill::telemetry::{Allowance, Executions, Histogram, PipelineEntry, Registry, exposition};
+use sandmill::wasm::{Capabilities, InstanceLimits, InstanceSettings, LogLimits, LogSink, OutputLimits};
 use sandmill::work::Ended;
+use sandmill::worker::Workers;
 
 use crate::measure::{CpuTime, per_record};
 
@@ -48,6 +51,29 @@ pub fn run(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
+/// That of a pipeline with nothing but defaults. A scrape does not show it.
+fn allowance() -> Allowance {
+    let Pipeline { limits, allow, max_instances, .. } = Pipeline::default();
+    let log = LogLimits { record_bytes: 0, second_bytes: 0 };
+    let output = OutputLimits { records: 0, bytes: 0, destinations: 0, failure_message: 0 };
+    let settings = InstanceSettings {
+        limits: InstanceLimits {
+            start_fuel: Fuel(0),
+            start_deadline: Duration::ZERO,
+            memory: 0,
+            host_calls: 0,
+            output,
+            log,
+        },
+        config: Vec::new(),
+        log: Arc::new(LogSink::new("orders".into(), "parse".into(), log, Arc::default())),
+        memory: Arc::new([]),
+        capabilities: Capabilities::default(),
+    };
+    let workers = Workers::start(1).expect("the machine gives a thread");
+    Allowance { limits, allow, max_instances, settings: Arc::new(settings), room: workers.room("orders") }
+}
+
 /// One busy pipeline.
 fn registry() -> Registry {
     let entry = PipelineEntry::new(
@@ -57,7 +83,7 @@ fn registry() -> Registry {
         format!("sha256:{:064x}", 1),
         "key",
         vec!["orders".to_owned()],
-        Guest::default(),
+        allowance(),
     );
     entry.executions.start().finish(Ended::Complete, Duration::from_micros(70), Fuel(1_000));
     let mut latency = Histogram::default();

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::deploy::{CompileLimits, serve};
+use crate::wasm::FileLimits;
 
 /// Arguments of `compile-module`.
 #[derive(Debug, Args)]
@@ -19,11 +20,23 @@ pub(super) struct Compile {
     /// Address space that it may take
     #[arg(long, value_name = "BYTES")]
     memory: u64,
+
+    /// Size of the file
+    #[arg(long, value_name = "BYTES")]
+    size: usize,
+
+    /// Functions that it may have
+    #[arg(long, value_name = "NUMBER")]
+    functions: usize,
 }
 
 impl Compile {
     pub(super) fn execute(self) -> Result<(), Failure> {
-        let limits = CompileLimits { time: Duration::from_millis(self.time_ms), memory: self.memory };
+        let limits = CompileLimits {
+            time: Duration::from_millis(self.time_ms),
+            memory: self.memory,
+            file: FileLimits { size: self.size, functions: self.functions },
+        };
         serve(limits).map_err(Failure::start)
     }
 }

@@ -14,7 +14,7 @@ use crate::http::Server;
 use crate::kafka::EmbeddedBroker;
 use crate::kafka::preflight::{self, Found, Needs};
 use crate::pipeline::{
-    Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals,
+    Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals, workers,
 };
 use crate::telemetry::Registry;
 
@@ -105,7 +105,8 @@ impl Started {
         }
         let found = preflight(config).map_err(Failure::start)?;
         tracing::info!("memory: {}", MemoryBound::of(config));
-        let workers = config.host.workers.map_or_else(cores, usize::from);
+        let workers = workers(&config.host);
+        registry.set_memory(loader.memory().clone());
         let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
         stop.tell(&host);
         let pipelines = config.pipelines.iter().zip(found).map(|(pipeline, found)| within(pipeline, found));
@@ -221,8 +222,4 @@ fn within(pipeline: &Pipeline, found: Found) -> Pipeline {
         pipeline.kafka.set(BATCH_SIZE, largest.to_string());
     }
     pipeline
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -169,6 +169,12 @@ impl Checks<'_> {
                 "a batch would not fit into the instance",
             ),
             (
+                limits.memory > limits.total_memory,
+                ("limits.memory", limits.memory.to_string()),
+                ("limits.total_memory", limits.total_memory.to_string()),
+                "no instance could take what it may",
+            ),
+            (
                 backoff.first > backoff.max,
                 ("on_failure.backoff.first", humantime::format_duration(backoff.first).to_string()),
                 ("on_failure.backoff.max", humantime::format_duration(backoff.max).to_string()),
@@ -185,6 +191,15 @@ impl Checks<'_> {
                     &format!("{key} is {value}, {other} is {limit}: {why}; change one of them"),
                 );
             }
+        }
+        let total = in_pipeline(n, "limits.total_memory");
+        if limits.total_memory > memory && self.tree.get(&total).is_some() {
+            let problem = format!(
+                "{} is more than the host may give to all instances (guest_memory in [host]: {memory}); change one of \
+                 them",
+                limits.total_memory
+            );
+            self.report(&total, &problem);
         }
         if limits.memory > memory {
             let path = in_pipeline(n, "limits.memory");

@@ -21,7 +21,7 @@ pub struct Host {
     /// Without it: `sandmill` in `$XDG_CACHE_HOME`, else in `~/.cache`.
     #[serde(serialize_with = "lossy")]
     pub data_dir: PathBuf,
-    /// Memory of all instances together. A growth beyond it is refused: the record fails and is tried again.
+    /// Memory of all instances together. A call that finds it used up waits for room.
     pub guest_memory: Size,
     /// Wasm stack of one call, for every pipeline; a call that needs more traps.
     pub stack: Size,
@@ -31,6 +31,10 @@ pub struct Host {
     pub compile_time: Duration,
     /// Memory that a module may take to compile: address space of the process that does so.
     pub compile_memory: Size,
+    /// Size of a module's file. Beyond: refused unread.
+    pub module_size: Size,
+    /// Functions of a module. Beyond: refused.
+    pub module_functions: u32,
     /// Worker threads, shared by all pipelines. Without it: one a core.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "NonZeroUsize")]
@@ -54,6 +58,8 @@ impl Default for Host {
             stack: Size::from_mib(1),
             compile_time: Duration::from_secs(60),
             compile_memory: Size::from_gib(2),
+            module_size: Size::from_mib(64),
+            module_functions: 200_000,
             workers: None,
             drain_timeout: Duration::from_secs(10),
             perf_map: false,

@@ -163,6 +163,7 @@ impl Config {
                            could be; add data_dir = \"/var/lib/sandmill\"";
             findings.add(tree.origin(&data_dir), missing);
         }
+        let part = part_of(self.host.guest_memory, self.pipelines.len());
         for (n, (pipeline, (kafka, secrets))) in self.pipelines.iter_mut().zip(read).enumerate() {
             let written = |key: &str| tree.get(&in_pipeline(n, key)).is_some();
             pipeline.kafka = kafka;
@@ -183,6 +184,9 @@ impl Config {
             if !written("group") {
                 pipeline.group = format!("sandmill-{}", pipeline.name);
             }
+            if !written("limits.total_memory") {
+                pipeline.limits.total_memory = part.max(pipeline.limits.memory);
+            }
             if !written("on_failure.then") && pipeline.on_failure.dead_letter_topic.is_some() {
                 pipeline.on_failure.then = Then::DeadLetter;
             }
@@ -191,6 +195,14 @@ impl Config {
             self.kafka.remove("bootstrap.servers");
         }
     }
+}
+
+/// What each of `pipelines` gets of `memory`: in whole MiB, if it is so much.
+fn part_of(memory: Size, pipelines: usize) -> Size {
+    /// As it is shown.
+    const STEP: u64 = 1 << 20;
+    let part = memory.bytes() / (pipelines as u64).max(1);
+    Size::from_bytes(if part > STEP { part - part % STEP } else { part })
 }
 
 /// The tree of the file, or an empty one where there is none.

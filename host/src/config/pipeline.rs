@@ -59,7 +59,7 @@ pub struct Pipeline {
     #[serde(deserialize_with = "read_later", skip_serializing_if = "ClientProperties::is_empty")]
     #[schemars(with = "PropertiesSchema")]
     pub kafka: ClientProperties,
-    /// How much one record may cost.
+    /// What the handler may take, for a record, an instance, or all of them.
     pub limits: Limits,
     /// How many records go into one call of the handler.
     pub batch: Batch,
@@ -161,7 +161,7 @@ pub enum OnMetadataFull {
     Truncate,
 }
 
-/// How much one record may cost. What goes beyond fails that record and throws the instance away.
+/// What a handler may take. What goes beyond fails the record in question and throws the instance away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -171,8 +171,28 @@ pub struct Limits {
     #[serde(with = "duration")]
     #[schemars(with = "duration::Text")]
     pub deadline: Duration,
+    /// The same for starting an instance, `start` included. Beyond: `initialization_failed`.
+    pub start_fuel: u64,
+    /// Time for starting an instance, `start` included. Beyond: `initialization_failed`.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub start_deadline: Duration,
     /// Memory and tables of one instance. Growth beyond is denied; a trap after that is `memory_limit`.
     pub memory: Size,
+    /// Memory and tables of all instances of the pipeline. A call that finds it used up waits for room. Without it: an
+    /// equal part of `host.guest_memory`, and `memory` at least.
+    pub total_memory: Size,
+    /// Core instances of which a handler may be made: Rust, C and TinyGo take 4, Python 16. Beyond: refused when it is
+    /// loaded.
+    pub core_instances: u32,
+    /// Linear memories of a handler. Beyond: refused when it is loaded.
+    pub memories: u32,
+    /// Tables of a handler. Beyond: refused when it is loaded.
+    pub tables: u32,
+    /// How long an instance waits for its next call before it is given up.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub idle: Duration,
     /// Output records for one input record. Beyond: `invalid_output`.
     pub output_records: u32,
     /// Bytes of all output records for one input record. Beyond: `invalid_output`.
@@ -198,7 +218,15 @@ impl Default for Limits {
         Self {
             fuel: 1_000_000_000,
             deadline: Duration::from_secs(5),
+            start_fuel: 1_000_000_000,
+            start_deadline: Duration::from_secs(5),
             memory: Size::from_mib(64),
+            // That of an only pipeline; follows from other keys: set when the configuration is loaded.
+            total_memory: Size::from_gib(4),
+            core_instances: 16,
+            memories: 2,
+            tables: 16,
+            idle: Duration::from_secs(60),
             output_records: 1_000,
             output_bytes: Size::from_mib(8),
             host_calls: 10_000,

@@ -27,6 +27,7 @@ pub fn schema() -> Json {
     for key in ["name", "handler", "input", "group", "kafka"] {
         drop_default(pipeline, key);
     }
+    drop_default(&mut pipeline["properties"]["limits"], "total_memory");
     for key in ["then", "retry_for", "dead_letter_topic"] {
         drop_default(&mut pipeline["properties"]["on_failure"], key);
     }

@@ -17,7 +17,7 @@ use rustix::process::{
 };
 
 use super::compiler::{ACCEPTED, CompileLimits, REFUSED, THREADS, UNABLE};
-use crate::wasm::{Key, compile};
+use crate::wasm::{FileLimits, Key, compile};
 
 /// Compiles what comes on standard input, under `limits`, and answers on standard output.
 ///
@@ -25,7 +25,7 @@ use crate::wasm::{Key, compile};
 /// If the host is gone.
 pub fn serve(limits: CompileLimits) -> io::Result<()> {
     let (kind, answer) = match confine(limits) {
-        Ok(()) => answer(&mut io::stdin().lock())?,
+        Ok(()) => answer(&mut io::stdin().lock(), &limits.file)?,
         Err(error) => (UNABLE, format!("its limits cannot be set: {error}").into_bytes()),
     };
     let mut output = io::stdout().lock();
@@ -34,14 +34,14 @@ pub fn serve(limits: CompileLimits) -> io::Result<()> {
     output.flush()
 }
 
-fn answer(input: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+fn answer(input: &mut impl Read, limits: &FileLimits) -> io::Result<(u8, Vec<u8>)> {
     let mut key = [0; 32];
     input.read_exact(&mut key)?;
     let mut length = [0; 8];
     input.read_exact(&mut length)?;
     let mut bytes = Vec::new();
     input.take(u64::from_le_bytes(length)).read_to_end(&mut bytes)?;
-    Ok(match compile(&bytes, &Key::from_bytes(key)) {
+    Ok(match compile(&bytes, &Key::from_bytes(key), limits) {
         Ok(sealed) => (ACCEPTED, sealed),
         Err(reason) => (REFUSED, serde_json::to_vec(&reason)?),
     })

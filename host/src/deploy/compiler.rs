@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::wasm::{Compiled, Key, LoadError, MODULE_BYTES, Unreadable, text};
+use crate::wasm::{Compiled, FileLimits, Key, LoadError, text};
 
 /// The hidden command of this program that compiles.
 pub const COMMAND: &str = "compile-module";
@@ -44,6 +44,8 @@ pub struct CompileLimits {
     pub time: Duration,
     /// Address space of the child process, in bytes.
     pub memory: u64,
+    /// What is read at all.
+    pub file: FileLimits,
 }
 
 /// Why there is no compiled code.
@@ -100,9 +102,7 @@ impl Compiler {
     /// # Errors
     /// Why there is no code.
     pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, CompileError> {
-        if bytes.len() > MODULE_BYTES {
-            return Err(LoadError::Unreadable(Unreadable::TooLarge(bytes.len())).into());
-        }
+        self.limits.file.check_size(bytes.len() as u64).map_err(LoadError::from)?;
         let key = Key::random().map_err(|error| self.unusable(&error))?;
         let Said { mut answer, last_words, status } = self.ask(bytes, &key)?;
         if answer.len() as u64 > ANSWER {
@@ -163,6 +163,8 @@ impl Compiler {
             .arg(COMMAND)
             .args(["--time-ms", &self.limits.time.as_millis().to_string()])
             .args(["--memory", &self.limits.memory.to_string()])
+            .args(["--size", &self.limits.file.size.to_string()])
+            .args(["--functions", &self.limits.file.functions.to_string()])
             .env_clear()
             .envs(libraries)
             .env("RAYON_NUM_THREADS", THREADS.to_string())

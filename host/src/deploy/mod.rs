@@ -78,9 +78,8 @@ impl Modules {
         if let Some((compiled, module)) = self.cached(engine, &name, grants)? {
             return Ok(Made { module, compiled, compiled_in: None });
         }
-        let since = Instant::now();
-        let mut compiled = self.compiler.compile(bytes)?;
-        let compiled_in = Some(since.elapsed());
+        let (mut compiled, took) = self.compile(bytes)?;
+        let compiled_in = Some(took);
         let module = Module::load(engine, &compiled, grants)?;
         if let Some((cache, key)) = &self.cache {
             // The child had a key of its own: what it could learn from hostile input opens nothing else.
@@ -91,6 +90,16 @@ impl Modules {
             }
         }
         Ok(Made { module, compiled, compiled_in })
+    }
+
+    /// Compiles `bytes`, whatever the cache has, and says how long that took.
+    ///
+    /// # Errors
+    /// Why the file cannot be a handler of any pipeline.
+    pub fn compile(&self, bytes: &[u8]) -> Result<(Compiled, Duration), CompileError> {
+        let since = Instant::now();
+        let compiled = self.compiler.compile(bytes)?;
+        Ok((compiled, since.elapsed()))
     }
 
     fn cached(

@@ -58,7 +58,7 @@ impl FailurePolicy {
         let jittered = Duration::from_nanos(scale(nanos(ceiling), random));
         Decision::Retry(match failure.again {
             Again::After(asked) => asked.max(jittered),
-            Again::Backoff | Again::Never => jittered,
+            Again::Backoff | Again::Never | Again::WithRoom(_) => jittered,
         })
     }
 

@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::VERSION;
+use crate::config::{Allow, Limits};
 use crate::outcome::Outcome;
 use crate::telemetry::snapshot::PipelineSnapshot;
-use crate::telemetry::{Histogram, PipelineEntry, PipelineState, Registry};
+use crate::telemetry::{Allowance, Histogram, PipelineEntry, PipelineState, Registry};
+use crate::wasm::MemoryBudget;
 
 /// The host.
 #[derive(Debug, Serialize)]
@@ -13,6 +15,9 @@ pub struct StatusReport {
     version: &'static str,
     wasmtime: &'static str,
     uptime_seconds: f64,
+    /// Of all pipelines; none before the first handler is loaded.
+    instances: Option<usize>,
+    guest_memory: Option<Memory>,
     pipelines: Vec<Pipeline>,
 }
 
@@ -33,6 +38,11 @@ struct Pipeline {
     /// From first dispatch to completion, over all partitions.
     latency: Latency,
     calls: Calls,
+    limits: Limits,
+    allow: Allow,
+    instances: Instances,
+    guest_memory: Option<Memory>,
+    log: Log,
     #[serde(flatten)]
     snapshot: PipelineSnapshot,
 }
@@ -54,6 +64,35 @@ struct Latency {
     p99_seconds: Option<f64>,
 }
 
+/// Memory that instances share.
+#[derive(Debug, Serialize)]
+struct Memory {
+    used_bytes: usize,
+    limit_bytes: usize,
+}
+
+impl Memory {
+    fn of(budget: &MemoryBudget) -> Self {
+        Memory { used_bytes: budget.used(), limit_bytes: budget.limit() }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Instances {
+    live: usize,
+    /// `max_instances`.
+    most: u32,
+    /// Calls that wait for room.
+    calls_waiting: usize,
+}
+
+/// Lines of the handler.
+#[derive(Debug, Serialize)]
+struct Log {
+    lines: u64,
+    dropped: u64,
+}
+
 #[derive(Debug, Serialize)]
 struct Calls {
     executions: u64,
@@ -69,6 +108,8 @@ impl StatusReport {
             version: VERSION,
             wasmtime,
             uptime_seconds: registry.started().elapsed().as_secs_f64(),
+            instances: registry.memory().map(MemoryBudget::live),
+            guest_memory: registry.memory().map(Memory::of),
             pipelines: registry.pipelines().iter().map(|entry| Pipeline::of(entry)).collect(),
         }
     }
@@ -89,6 +130,9 @@ impl Pipeline {
         }
         let counts = entry.executions.read();
         let errors = Outcome::ERRORS.iter().zip(counts.errors);
+        let Allowance { limits, allow, max_instances, settings, room } = &entry.allowance;
+        let memory = settings.memory.first();
+        let (lines, dropped) = settings.capabilities.uses.lines();
         let quantile = |q| latency.quantile(q).filter(|seconds| seconds.is_finite());
         Pipeline {
             name: entry.name.clone(),
@@ -111,6 +155,15 @@ impl Pipeline {
                 fuel: counts.fuel,
                 errors: errors.map(|(outcome, count)| (outcome.to_string(), count.into())).collect(),
             },
+            limits: limits.clone(),
+            allow: allow.clone(),
+            instances: Instances {
+                live: memory.map_or(0, |memory| memory.live()),
+                most: *max_instances,
+                calls_waiting: room.waiting(),
+            },
+            guest_memory: memory.map(|memory| Memory::of(memory)),
+            log: Log { lines, dropped },
             snapshot: (*snapshot).clone(),
         }
     }

@@ -14,10 +14,9 @@ use crate::kafka::consumer::{Settings, Sleep};
 use crate::kafka::publisher::{Origin, Publisher};
 use crate::kafka::{self, Consumer, Deliveries, Event};
 use crate::machine::{Machine, Stopped};
-use crate::telemetry::{Guest, PipelineEntry, Registry};
-use crate::wasm::Capabilities;
+use crate::telemetry::{Allowance, PipelineEntry, Registry};
 use crate::work::Work;
-use crate::worker::{Callee, Load, Workers};
+use crate::worker::{Callee, Keeping, Load, Workers};
 
 /// What the thread that waits for the host is told.
 #[derive(Debug)]
@@ -86,6 +85,7 @@ impl Host {
     ) -> Result<(), StartError> {
         let refused = |reason: kafka::Error| StartError::Kafka { pipeline: pipeline.name.clone(), reason };
         let digest = handler.code.version();
+        let room = self.workers.room(&pipeline.name);
         let entry = Arc::new(PipelineEntry::new(
             pipeline.name.clone(),
             pipeline.group.clone(),
@@ -93,7 +93,13 @@ impl Host {
             digest.clone(),
             options::ordering_name(pipeline.ordering),
             pipeline.input.clone(),
-            guest(&handler.settings.capabilities),
+            Allowance {
+                limits: pipeline.limits.clone(),
+                allow: pipeline.allow.clone(),
+                max_instances: pipeline.max_instances,
+                settings: handler.settings.clone(),
+                room: room.clone(),
+            },
         ));
         let origin =
             Origin { group: pipeline.group.clone(), handler: handler.name.clone(), module_digest: digest };
@@ -120,7 +126,11 @@ impl Host {
             origin: origin.clone(),
             inbox: inbox.clone(),
             executions: entry.executions.clone(),
-            warm: (pipeline.max_instances as usize).div_ceil(workers),
+            keeping: Arc::new(Keeping {
+                most: options::warm(pipeline, workers),
+                idle: pipeline.limits.idle,
+                room,
+            }),
             load: Load::new(workers),
         });
         let settings = Settings {
@@ -205,15 +215,6 @@ impl Drop for Host {
                 tracing::error!(pipeline = pipeline.name, "its consumer thread panicked");
             }
         }
-    }
-}
-
-/// What is shown of a handler's capabilities.
-fn guest(capabilities: &Capabilities) -> Guest {
-    Guest {
-        uses: capabilities.uses.clone(),
-        metrics: capabilities.metrics.clone(),
-        requests: capabilities.http.as_ref().map(|outgoing| outgoing.requests().clone()),
     }
 }
 

@@ -1,9 +1,11 @@
 //! From a file to a handler that is known to start.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{StartError, options};
+use super::{StartError, options, workers};
 use crate::cancel::Cancel;
 use crate::config;
 use crate::deploy::{CompileLimits, Compiler, Modules};
@@ -12,8 +14,9 @@ use crate::outcome::{Failure, Outcome};
 use crate::outgoing::{Network, Outgoing};
 use crate::secrets::Secrets;
 use crate::wasm::{
-    Capabilities, Engine, EngineConfig, Grants, Instance, InstanceLimits, InstanceSettings, LogLimits,
-    LogSink, MemoryBudget, Module, OutputLimits, Report,
+    Capabilities, Compiled, ComponentLimits, Engine, EngineConfig, FileLimits, Grants, Instance,
+    InstanceLimits, InstanceSettings, LoadError, LogLimits, LogSink, MemoryBudget, Module, OutputLimits,
+    Report,
 };
 use crate::worker::{Code, NativeHandler};
 
@@ -101,7 +104,7 @@ impl<'c> Loader<'c> {
         let read;
         let bytes = match source {
             HandlerSource::File(path) => {
-                read = std::fs::read(path).map_err(|error| StartError::HandlerFile {
+                read = read_module(path, &self.config.host).map_err(|error| StartError::HandlerFile {
                     pipeline: name.clone(),
                     path: source.place(),
                     reason: error.to_string(),
@@ -117,12 +120,17 @@ impl<'c> Loader<'c> {
             }
         };
         let grants = options::grants(pipeline);
-        let capabilities = self.capabilities(pipeline)?;
+        let capabilities = capabilities(pipeline, &mut self.network)?;
         let (engine, modules) = self.sandbox()?;
         let made = modules.make(engine, bytes, grants).map_err(|reason| StartError::Module {
             pipeline: name.clone(),
             path: source.place(),
             reason,
+        })?;
+        check_needs(&made.compiled, pipeline).map_err(|reason| StartError::Module {
+            pipeline: name.clone(),
+            path: source.place(),
+            reason: reason.into(),
         })?;
         let settings = Arc::new(settings(pipeline, &source.name(), &self.memory, capabilities));
         try_start(&made.module, &settings).map_err(|reason| StartError::Trial {
@@ -133,25 +141,9 @@ impl<'c> Loader<'c> {
         Ok(LoadedHandler { name: source.name(), code: Code::Module(made.module), settings })
     }
 
-    fn capabilities(&mut self, pipeline: &config::Pipeline) -> Result<Capabilities, StartError> {
-        let http = if pipeline.allow.http.is_empty() {
-            None
-        } else {
-            let outgoing = |reason| StartError::Outgoing { pipeline: pipeline.name.clone(), reason };
-            let network = match self.network.take() {
-                Some(network) => network,
-                None => Arc::new(Network::start().map_err(outgoing)?),
-            };
-            let network = self.network.insert(network);
-            let (allowed, bounds) = options::outgoing(pipeline);
-            Some(Arc::new(Outgoing::new(network, allowed, bounds).map_err(outgoing)?))
-        };
-        Ok(Capabilities {
-            uses: Arc::default(),
-            metrics: Arc::new(options::metrics(pipeline)),
-            secrets: Arc::new(Secrets::new(pipeline.secrets.iter())),
-            http,
-        })
+    /// Memory of all instances together.
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
     }
 
     fn sandbox(&mut self) -> Result<&(Engine, Modules), StartError> {
@@ -168,13 +160,42 @@ impl<'c> Loader<'c> {
 
 /// An engine with room for the instances of all pipelines.
 fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
-    // Twice: those that are out, and those that workers keep warm. One more each for the trial.
-    let instances = config.pipelines.iter().map(|pipeline| 2 * pipeline.max_instances + 1).sum();
+    let workers = workers(&config.host);
+    // Those for trial end before others begin.
+    let pool = |pipeline: &config::Pipeline| {
+        let instances = options::instances(pipeline, workers);
+        (u32::try_from(instances).unwrap_or(u32::MAX), component_limits(pipeline))
+    };
     Ok(Engine::new(&EngineConfig {
+        pools: config.pipelines.iter().map(pool).collect(),
         stack: config.host.stack.bytes() as usize,
         perf_map: config.host.perf_map,
-        ..EngineConfig::new(instances)
     })?)
+}
+
+/// A module's file, unless it is larger than a module may be.
+fn read_module(path: &Path, host: &config::Host) -> std::io::Result<Vec<u8>> {
+    let (mut bytes, limits) = (Vec::new(), file_limits(host));
+    let file = File::open(path)?;
+    limits.check_size(file.metadata()?.len()).map_err(std::io::Error::other)?;
+    // It may grow while it is read.
+    file.take(limits.size as u64 + 1).read_to_end(&mut bytes)?;
+    limits.check_size(bytes.len() as u64).map_err(std::io::Error::other)?;
+    Ok(bytes)
+}
+
+fn check_needs(compiled: &Compiled, pipeline: &config::Pipeline) -> Result<(), LoadError> {
+    let memory = pipeline.limits.memory.bytes();
+    Ok(compiled.about().needs.check(&component_limits(pipeline), memory)?)
+}
+
+fn component_limits(pipeline: &config::Pipeline) -> ComponentLimits {
+    let config::Limits { core_instances, memories, tables, .. } = pipeline.limits;
+    ComponentLimits { core_instances, memories, tables }
+}
+
+fn file_limits(host: &config::Host) -> FileLimits {
+    FileLimits { size: host.module_size.bytes() as usize, functions: host.module_functions as usize }
 }
 
 fn try_start(module: &Module, settings: &Arc<InstanceSettings>) -> Result<(), Failure> {
@@ -186,29 +207,83 @@ fn try_start(module: &Module, settings: &Arc<InstanceSettings>) -> Result<(), Fa
     runtime.block_on(Instance::start(module, settings, &never)).map(drop)
 }
 
-/// What a file is, and whether it would be refused; under the limits that pipelines have by default.
+/// What a file is, and whether a host would refuse it: for `pipeline`, or for one with the limits that pipelines have
+/// by default and everything granted.
 ///
 /// # Errors
-/// If there is no sandbox to try it in.
-pub fn inspect(bytes: &[u8]) -> Result<Report, StartError> {
-    let engine = Engine::new(&EngineConfig::new(4))?;
-    let modules = Modules::without_cache(compiler(&config::Host::default()));
-    let pipeline = config::Pipeline { name: "inspect".to_owned(), ..config::Pipeline::default() };
-    let memory = Arc::new(MemoryBudget::new(usize::MAX));
-    let mut report = Report::read(bytes);
-    match modules.make(&engine, bytes, Grants::ALL) {
-        Ok(made) => {
-            report.compiled(made.compiled.about(), made.compiled_in.unwrap_or_default());
-            let settings = settings(&pipeline, "inspect", &memory, Capabilities::default());
-            report.start(&made.module, &Arc::new(settings));
+/// If the file cannot be read, or there is no sandbox to try it in.
+pub fn inspect(
+    path: &Path,
+    host: &config::Host,
+    pipeline: Option<&config::Pipeline>,
+) -> Result<Report, StartError> {
+    let default = config::Pipeline { name: "inspect".to_owned(), ..config::Pipeline::default() };
+    let grants = pipeline.map_or(Grants::ALL, options::grants);
+    let capabilities = match pipeline {
+        Some(pipeline) => capabilities(pipeline, &mut None)?,
+        None => Capabilities::default(),
+    };
+    let pipeline = pipeline.unwrap_or(&default);
+    let bytes = read_module(path, host).map_err(|error| StartError::HandlerFile {
+        pipeline: pipeline.name.clone(),
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let engine = Engine::new(&EngineConfig {
+        pools: vec![(2, component_limits(pipeline))],
+        stack: host.stack.bytes() as usize,
+        perf_map: false,
+    })?;
+    let modules = Modules::without_cache(compiler(host));
+    let memory = Arc::new(MemoryBudget::new(host.guest_memory.bytes() as usize));
+    let mut report = Report::read(&bytes);
+    match modules.compile(&bytes) {
+        Ok((compiled, took)) => {
+            report.compiled(compiled.about(), took);
+            let loaded =
+                check_needs(&compiled, pipeline).and_then(|()| Module::load(&engine, &compiled, grants));
+            match loaded {
+                Ok(module) => {
+                    report.start(&module, &Arc::new(settings(pipeline, "inspect", &memory, capabilities)));
+                }
+                Err(reason) => report.refused = Some(reason.to_string()),
+            }
         }
         Err(reason) => report.refused = Some(reason.to_string()),
     }
     Ok(report)
 }
 
+/// What instances of a pipeline's handler may use besides.
+fn capabilities(
+    pipeline: &config::Pipeline,
+    network: &mut Option<Arc<Network>>,
+) -> Result<Capabilities, StartError> {
+    let http = if pipeline.allow.http.is_empty() {
+        None
+    } else {
+        let outgoing = |reason| StartError::Outgoing { pipeline: pipeline.name.clone(), reason };
+        let started = match network.take() {
+            Some(started) => started,
+            None => Arc::new(Network::start().map_err(outgoing)?),
+        };
+        let (allowed, bounds) = options::outgoing(pipeline);
+        Some(Arc::new(Outgoing::new(network.insert(started), allowed, bounds).map_err(outgoing)?))
+    };
+    Ok(Capabilities {
+        uses: Arc::default(),
+        metrics: Arc::new(options::metrics(pipeline)),
+        secrets: Arc::new(Secrets::new(pipeline.secrets.iter())),
+        http,
+    })
+}
+
 fn compiler(host: &config::Host) -> Compiler {
-    Compiler::new(CompileLimits { time: host.compile_time, memory: host.compile_memory.bytes() })
+    Compiler::new(CompileLimits {
+        time: host.compile_time,
+        memory: host.compile_memory.bytes(),
+        file: file_limits(host),
+    })
 }
 
 fn settings(
@@ -218,15 +293,22 @@ fn settings(
     capabilities: Capabilities,
 ) -> InstanceSettings {
     let limits = &pipeline.limits;
-    let log = LogLimits {
-        record_bytes: limits.log_bytes_per_record.bytes() as usize,
-        second_bytes: limits.log_bytes_per_second.bytes() as usize,
+    // Standard output and error lead to the log as well: who may not write there writes there to nobody. What is dropped
+    // is counted, and the end of standard error still explains a trap.
+    let log = if pipeline.allow.log {
+        LogLimits {
+            record_bytes: limits.log_bytes_per_record.bytes() as usize,
+            second_bytes: limits.log_bytes_per_second.bytes() as usize,
+        }
+    } else {
+        LogLimits { record_bytes: 0, second_bytes: 0 }
     };
+    let memory = MemoryBudget::of_pipeline(limits.total_memory.bytes() as usize);
     let (name, uses) = (pipeline.name.as_str(), capabilities.uses.clone());
     InstanceSettings {
         limits: InstanceLimits {
-            start_fuel: Fuel(limits.fuel),
-            start_deadline: limits.deadline,
+            start_fuel: Fuel(limits.start_fuel),
+            start_deadline: limits.start_deadline,
             memory: limits.memory.bytes() as usize,
             host_calls: limits.host_calls,
             output: OutputLimits {
@@ -239,7 +321,7 @@ fn settings(
         },
         config: pipeline.config.clone().into_iter().collect(),
         log: Arc::new(LogSink::new(name.into(), handler.into(), log, uses)),
-        memory: Arc::from([host_memory.clone()]),
+        memory: Arc::from([Arc::new(memory), host_memory.clone()]),
         capabilities,
     }
 }

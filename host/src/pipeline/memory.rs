@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::{options, workers};
 use crate::config::{Config, Pipeline, Size};
 use crate::kafka::properties::{self, ClientMemory};
 
@@ -73,11 +74,12 @@ impl fmt::Display for MemoryBound {
     }
 }
 
-/// Instances share a budget; a pipeline cannot use more of it than all of its instances could.
+/// Instances share budgets; a pipeline cannot use more of the host's than its own has, or all of its instances could.
 fn guests(config: &Config) -> u64 {
+    let workers = workers(&config.host);
     let all = config.pipelines.iter().map(|pipeline| {
-        // Those that are out, and those that workers keep warm.
-        (2 * u64::from(pipeline.max_instances)).saturating_mul(pipeline.limits.memory.bytes())
+        let instances = options::instances(pipeline, workers) as u64;
+        instances.saturating_mul(pipeline.limits.memory.bytes()).min(pipeline.limits.total_memory.bytes())
     });
     config.host.guest_memory.bytes().min(all.fold(0, u64::saturating_add))
 }
@@ -129,7 +131,8 @@ mod tests {
         for pipeline in &mut config.pipelines {
             pipeline.max_instances = 2;
         }
-        assert_eq!(default - MemoryBound::of(&config).bytes(), (4 << 30) - 2 * 4 * (64 << 20));
+        let instances = 2 * options::instances(&config.pipelines[0], workers(&config.host)) as u64;
+        assert_eq!(default - MemoryBound::of(&config).bytes(), (4 << 30) - instances * (64 << 20));
     }
 
     #[test]

@@ -25,6 +25,14 @@ pub use load::{HandlerSource, LoadedHandler, Loader, inspect};
 pub use memory::MemoryBound;
 pub use signals::forward_signals;
 
+use crate::config;
+
+/// Workers of a host: as many as it says, or one a core.
+pub fn workers(host: &config::Host) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    host.workers.map_or_else(cores, usize::from)
+}
+
 /// Why the host did not start: the operator's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -23,6 +23,26 @@ const INTERRUPT: Duration = Duration::from_millis(500);
 /// For the last commit to be acknowledged.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
+/// Calls that may be out at once: those of lanes, and those of keys with queues of their own. Together they are
+/// `max_instances`, or two where that is one: each kind has to be able to go.
+fn calls(pipeline: &config::Pipeline, workers: usize) -> (usize, usize) {
+    let most = (pipeline.max_instances as usize).max(2);
+    let lanes = (workers * LANES_PER_WORKER).min(most - 1);
+    (lanes, most - lanes)
+}
+
+/// Instances that each worker keeps warm.
+pub(super) fn warm(pipeline: &config::Pipeline, workers: usize) -> usize {
+    (pipeline.max_instances as usize).div_ceil(workers)
+}
+
+/// Live instances of a pipeline, at most: those that are out, and those that all workers keep warm. That there is room
+/// for so many means that memory alone is what calls ever wait for.
+pub(super) fn instances(pipeline: &config::Pipeline, workers: usize) -> usize {
+    let (lanes, keys) = calls(pipeline, workers);
+    lanes + keys + warm(pipeline, workers) * workers
+}
+
 /// What the machine of a pipeline is told.
 pub(super) fn machine(
     pipeline: &config::Pipeline,
@@ -30,7 +50,7 @@ pub(super) fn machine(
     drain: Duration,
     seed: u64,
 ) -> machine::Options {
-    let lanes = workers * LANES_PER_WORKER;
+    let (lanes, calls) = calls(pipeline, workers);
     machine::Options {
         ordering: match pipeline.ordering {
             config::Ordering::Key => Ordering::Key,
@@ -39,7 +59,7 @@ pub(super) fn machine(
         },
         shards: (workers * SHARDS_PER_WORKER).next_power_of_two(),
         lanes,
-        calls: (pipeline.max_instances as usize).saturating_sub(lanes).max(1),
+        calls,
         pacing: CallBounds {
             records: records_of_a_call(pipeline),
             bytes: pipeline.batch.bytes.bytes() as usize,
@@ -184,5 +204,20 @@ mod tests {
         pipeline.metrics.insert("hits".to_owned(), config::Metric::default());
         let granted = Grants { http: true, metrics: true, ..Grants::default() };
         assert_eq!(grants(&pipeline), granted);
+    }
+
+    #[test]
+    fn no_more_calls_are_out_than_a_pipeline_has_instances_and_there_is_room_for_all_and_the_warm_ones() {
+        for workers in [1, 2, 3, 7, 64] {
+            for max_instances in [1, 2, 3, 4, 5, 8, 9, 100, 256, 1_000] {
+                let pipeline = config::Pipeline { max_instances, ..config::Pipeline::default() };
+                let (lanes, keys) = calls(&pipeline, workers);
+                assert!(lanes > 0 && keys > 0, "each kind can go");
+                assert_eq!(lanes + keys, (max_instances as usize).max(2));
+                let warm = warm(&pipeline, workers) * workers;
+                assert!(warm >= max_instances as usize, "what was out can be kept");
+                assert_eq!(instances(&pipeline, workers), lanes + keys + warm);
+            }
+        }
     }
 }

@@ -13,12 +13,13 @@ use prometheus::{Encoder, TextEncoder};
 use super::executions::{Counts, STATUSES};
 use super::guest::USES;
 use super::own::Own;
-use super::registry::{Guest, PipelineEntry, PipelineState, Registry};
+use super::registry::{PipelineEntry, PipelineState, Registry};
 use super::requests::RESULTS;
 use super::snapshot::PipelineSnapshot;
 use super::{Histogram, snapshot};
 use crate::machine::commit::REASONS;
 use crate::outcome::Outcome;
+use crate::wasm::Capabilities;
 
 /// One family: its name, type and help. `docs/METRICS.md` lists the same, held by a test.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +115,7 @@ pub fn text(registry: &Registry, version: &str, wasmtime: &str) -> String {
         page.gauge(UP, &[&entry.name], f64::from(u8::from(up)));
         page.pipeline(&entry.name, &snapshot);
         page.handler(&entry, &entry.executions.read());
-        page.guest(&entry.name, &entry.guest);
+        page.guest(&entry.name, &entry.allowance.settings.capabilities);
     }
     page.encode()
 }
@@ -185,7 +186,7 @@ impl Page {
         }
     }
 
-    fn guest(&mut self, name: &str, guest: &Guest) {
+    fn guest(&mut self, name: &str, guest: &Capabilities) {
         for (capability, (calls, seconds)) in USES.iter().zip(guest.uses.read()) {
             self.counter(CAPABILITY_CALLS, &[name, capability], calls);
             self.fraction(CAPABILITY_SECONDS, &[name, capability], seconds);
@@ -194,7 +195,7 @@ impl Page {
         self.counter(LOG_LINES, &[name, "written"], written);
         self.counter(LOG_LINES, &[name, "dropped"], dropped);
         let (mut calls, mut seconds) = (0, 0.0);
-        if let Some(requests) = &guest.requests {
+        if let Some(requests) = guest.http.as_ref().map(|outgoing| outgoing.requests()) {
             requests.read(|target, results, took| {
                 for (result, &count) in RESULTS.iter().zip(&results) {
                     self.counter(REQUESTS, &[name, target, result], count);

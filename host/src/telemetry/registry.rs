@@ -1,14 +1,15 @@
 //! The newest snapshot of every pipeline, for whoever reads.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::executions::Executions;
-use super::guest::{GuestMetrics, Uses};
-use super::requests::Requests;
 use super::snapshot::PipelineSnapshot;
+use crate::config::{Allow, Limits};
+use crate::wasm::{InstanceSettings, MemoryBudget};
+use crate::worker::Room;
 
 /// What a pipeline is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,15 +23,19 @@ pub enum PipelineState {
     Ended(Option<String>),
 }
 
-/// What a pipeline's guests do besides handling records.
-#[derive(Clone, Debug, Default)]
-pub struct Guest {
-    /// How often they used what they are allowed.
-    pub uses: Arc<Uses>,
-    /// Metrics of their own.
-    pub metrics: Arc<GuestMetrics>,
-    /// Requests to servers outside, if any is allowed.
-    pub requests: Option<Arc<Requests>>,
+/// What a pipeline's handler may take and use, and what it takes.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// As configured.
+    pub limits: Limits,
+    /// As configured.
+    pub allow: Allow,
+    /// As configured.
+    pub max_instances: u32,
+    /// What its instances have in common: their memory, their log.
+    pub settings: Arc<InstanceSettings>,
+    /// Where its calls wait for room.
+    pub room: Arc<Room>,
 }
 
 /// One pipeline.
@@ -48,10 +53,10 @@ pub struct PipelineEntry {
     pub ordering: &'static str,
     /// Input topics.
     pub input: Vec<String>,
+    /// What its handler may take and use.
+    pub allowance: Allowance,
     /// Counters of its calls.
     pub executions: Arc<Executions>,
-    /// What its guests do besides.
-    pub guest: Guest,
     snapshot: Mutex<(Arc<PipelineSnapshot>, Instant)>,
     state: Mutex<PipelineState>,
 }
@@ -65,7 +70,7 @@ impl PipelineEntry {
         digest: String,
         ordering: &'static str,
         input: Vec<String>,
-        guest: Guest,
+        allowance: Allowance,
     ) -> Self {
         PipelineEntry {
             name,
@@ -74,8 +79,8 @@ impl PipelineEntry {
             digest,
             ordering,
             input,
+            allowance,
             executions: Arc::default(),
-            guest,
             snapshot: Mutex::new((Arc::default(), Instant::now())),
             state: Mutex::new(PipelineState::Starting),
         }
@@ -118,16 +123,27 @@ impl PipelineEntry {
 #[derive(Debug)]
 pub struct Registry {
     started: Instant,
+    memory: OnceLock<Arc<MemoryBudget>>,
     pipelines: RwLock<Vec<Arc<PipelineEntry>>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { started: Instant::now(), pipelines: RwLock::default() }
+        Registry { started: Instant::now(), memory: OnceLock::new(), pipelines: RwLock::default() }
     }
 }
 
 impl Registry {
+    /// Says what memory all instances share. Once; a second time says nothing.
+    pub fn set_memory(&self, memory: Arc<MemoryBudget>) {
+        let _ = self.memory.set(memory);
+    }
+
+    /// The memory that all instances share; none: nothing was loaded yet.
+    pub fn memory(&self) -> Option<&MemoryBudget> {
+        self.memory.get().map(Arc::as_ref)
+    }
+
     /// Adds a pipeline.
     pub fn add(&self, entry: Arc<PipelineEntry>) {
         self.pipelines.write().unwrap_or_else(PoisonError::into_inner).push(entry);

@@ -8,10 +8,22 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 
-/// Largest file that is looked at, in bytes.
-pub const MODULE_BYTES: usize = 64 << 20;
-/// Most functions of a module, all nested modules together. CPython has about 12,000.
-pub const FUNCTIONS: usize = 200_000;
+/// What a file may be, before anything of it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileLimits {
+    /// Its bytes; a larger one is not looked at.
+    pub size: usize,
+    /// Its functions, all nested modules together.
+    pub functions: usize,
+}
+
+impl Default for FileLimits {
+    /// CPython has about 12,000 functions in 30 MiB.
+    fn default() -> Self {
+        FileLimits { size: 64 << 20, functions: 200_000 }
+    }
+}
+
 /// Most imports and exports that are listed; no honest module comes near.
 const NAMES: usize = 2_000;
 
@@ -38,8 +50,8 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Unreadable {
-    #[error("it has {0} bytes, more than the {MODULE_BYTES} that are allowed")]
-    TooLarge(usize),
+    #[error("it has {size} bytes, more than the {limit} that this host allows: raise `host.module_size`")]
+    TooLarge { size: u64, limit: usize },
     #[error("it is no WebAssembly: a module begins with the bytes `\\0asm`")]
     NotWasm,
     #[error("it is WebAssembly in text form: turn it into binary form, with `wasm-tools parse`")]
@@ -50,8 +62,8 @@ pub enum Unreadable {
     Truncated,
     #[error("it is damaged: {0}")]
     Damaged(String),
-    #[error("it has more than {FUNCTIONS} functions")]
-    TooManyFunctions,
+    #[error("it has more than the {limit} functions that this host allows: raise `host.module_functions`")]
+    TooManyFunctions { limit: usize },
     #[error("it has more than {NAMES} imports or exports")]
     TooManyNames,
 }
@@ -73,10 +85,8 @@ pub(crate) struct Anatomy {
 }
 
 /// Reads the sections of `bytes`.
-pub(crate) fn read(bytes: &[u8]) -> Result<Anatomy, Unreadable> {
-    if bytes.len() > MODULE_BYTES {
-        return Err(Unreadable::TooLarge(bytes.len()));
-    }
+pub(crate) fn read(bytes: &[u8], limits: &FileLimits) -> Result<Anatomy, Unreadable> {
+    limits.check_size(bytes.len() as u64)?;
     let mut anatomy = Anatomy {
         kind: kind(bytes)?,
         imports: Vec::new(),
@@ -94,8 +104,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Anatomy, Unreadable> {
             Payload::CodeSectionStart { count, .. } => anatomy.functions += count as usize,
             _ => {}
         }
-        if anatomy.functions > FUNCTIONS {
-            return Err(Unreadable::TooManyFunctions);
+        if anatomy.functions > limits.functions {
+            return Err(Unreadable::TooManyFunctions { limit: limits.functions });
         }
         if depth == 1 {
             anatomy.note(payload).map_err(|error| unreadable(&error))?;
@@ -112,6 +122,16 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Anatomy, Unreadable> {
     anatomy.producers.sort_unstable();
     anatomy.producers.dedup();
     Ok(anatomy)
+}
+
+impl FileLimits {
+    /// Whether a file of `size` bytes may be looked at.
+    ///
+    /// # Errors
+    /// [`Unreadable::TooLarge`]
+    pub fn check_size(&self, size: u64) -> Result<(), Unreadable> {
+        if size > self.size as u64 { Err(Unreadable::TooLarge { size, limit: self.size }) } else { Ok(()) }
+    }
 }
 
 impl Anatomy {
@@ -207,7 +227,7 @@ fn kind(bytes: &[u8]) -> Result<Kind, Unreadable> {
     }
 }
 
-fn unreadable(error: &wasmparser::BinaryReaderError) -> Unreadable {
+pub(super) fn unreadable(error: &wasmparser::BinaryReaderError) -> Unreadable {
     if error.message().starts_with("unexpected end") {
         Unreadable::Truncated
     } else {

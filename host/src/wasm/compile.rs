@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
 
-use super::anatomy::{self, Anatomy, Kind, Unreadable};
+use super::anatomy::{self, Anatomy, FileLimits, Kind, Unreadable};
 use super::capability::{self, CONTRACT, Capability, Grants};
 use super::digest::Digest;
+use super::needs::{self, Needs, TooMuch};
 use super::{engine, text};
 
 /// Bytes of a reason that comes from a library and may hold names that the module chose.
@@ -49,6 +50,8 @@ pub enum LoadError {
         "the module imports `{import}`, which its pipeline does not allow: add {}", capability.how_to_grant()
     )]
     NotGranted { import: String, capability: Capability },
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
     #[error("the module cannot be compiled: {0}")]
     Compile(String),
     #[error("this host cannot run the module: {0}")]
@@ -70,6 +73,8 @@ pub struct About {
     pub imports: Vec<String>,
     /// Bytes of the component that it is, or became.
     pub component_size: usize,
+    /// What the component asks for.
+    pub needs: Needs,
     /// For which hosts it was compiled: see [`fingerprint`].
     pub fingerprint: u64,
 }
@@ -116,9 +121,9 @@ impl Compiled {
 ///
 /// # Errors
 /// Why the file cannot be a handler of any pipeline.
-pub fn compile(bytes: &[u8], key: &Key) -> Result<Vec<u8>, LoadError> {
+pub fn compile(bytes: &[u8], key: &Key, limits: &FileLimits) -> Result<Vec<u8>, LoadError> {
     let failed = |error: wasmtime::Error| LoadError::Compile(text::clean(&format!("{error:#}"), REASON));
-    let Checked { anatomy, component, imports, contract } = check(bytes)?;
+    let Checked { anatomy, component, imports, contract } = check(bytes, limits)?;
     let engine = wasmtime::Engine::new(&engine::code_settings()).map_err(failed)?;
     // Who grants what is asked when it is loaded.
     check_imports(&imports, Grants::ALL)?;
@@ -128,6 +133,7 @@ pub fn compile(bytes: &[u8], key: &Key) -> Result<Vec<u8>, LoadError> {
         contract,
         imports,
         component_size: component.len(),
+        needs: needs::of_component(&component)?,
         fingerprint: of_settings(&engine),
     };
     let note = serde_json::to_vec(&about).expect("names and numbers are JSON");
@@ -146,6 +152,9 @@ fn of_settings(engine: &wasmtime::Engine) -> u64 {
     hasher.finish()
 }
 
+/// For what was made here, of a file that was within its limits.
+const ANY: FileLimits = FileLimits { size: usize::MAX, functions: usize::MAX };
+
 /// A file that was read and checked, not yet compiled.
 struct Checked<'a> {
     /// What was handed in.
@@ -159,15 +168,16 @@ struct Checked<'a> {
 }
 
 /// Reads `bytes` and checks what they are and what they export.
-fn check(bytes: &[u8]) -> Result<Checked<'_>, LoadError> {
-    let anatomy = anatomy::read(bytes)?;
+fn check<'a>(bytes: &'a [u8], limits: &FileLimits) -> Result<Checked<'a>, LoadError> {
+    let anatomy = anatomy::read(bytes, limits)?;
     let (component, imports) = match anatomy.kind {
         Kind::Component => (Cow::Borrowed(bytes), anatomy.imports.clone()),
         Kind::CoreModule => {
             // A module of another version would fail below for want of exports that nobody would understand.
             check_contract(&anatomy)?;
             let component = componentize(bytes, &anatomy)?;
-            let imports = anatomy::read(&component)?.imports;
+            // Larger than what was handed in, by the adapter.
+            let imports = anatomy::read(&component, &ANY)?.imports;
             (Cow::Owned(component), imports)
         }
     };

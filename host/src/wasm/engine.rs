@@ -12,12 +12,13 @@ use wasmtime::{
     WasmBacktraceDetails, WasmFeatures,
 };
 
+use super::needs::ComponentLimits;
 use super::ticker::Ticker;
 
-/// Linear memories that a component may have: one, or two where components were composed.
-const MEMORIES: u32 = 2;
 /// Elements of each table: Python and JavaScript bring tens of thousands.
-const TABLE_ELEMENTS: usize = 100_000;
+pub(super) const TABLE_ELEMENTS: usize = 100_000;
+/// Address space of one table.
+const TABLE_BYTES: u64 = (TABLE_ELEMENTS * size_of::<usize>()) as u64;
 /// Address space of one memory: 4 GiB that the guest can name and a guard behind it, so that compiled code
 /// needs no bounds checks.
 const MEMORY_RESERVATION: u64 = 4 << 30;
@@ -41,10 +42,8 @@ const ADDRESS_SPACE: u64 = (128 << 40) - (4 << 40);
 /// What an engine is made for.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Live instances, the sum over all pipelines.
-    pub instances: u32,
-    /// Core instances, and tables, of each: 4 do for Rust, C and TinyGo, Python takes 16.
-    pub core_instances: u32,
+    /// Live instances of all pipelines: how many each may have, and what each of these may be made of.
+    pub pools: Vec<(u32, ComponentLimits)>,
     /// Bytes of stack that a guest may use.
     pub stack: usize,
     /// Writes names and places of compiled functions to `/tmp/perf-PID.map`, where `perf` looks for them.
@@ -54,7 +53,30 @@ pub struct EngineConfig {
 impl EngineConfig {
     /// Settings for `instances` instances: stacks of 1 MiB.
     pub fn new(instances: u32) -> Self {
-        EngineConfig { instances, core_instances: 4, stack: 1 << 20, perf_map: false }
+        EngineConfig { pools: vec![(instances, ComponentLimits::default())], stack: 1 << 20, perf_map: false }
+    }
+
+    /// Live instances, the sum over all pipelines.
+    fn instances(&self) -> u32 {
+        self.total(|_| 1)
+    }
+
+    /// The sum over all instances of what each may have of something.
+    fn total(&self, each: impl Fn(&ComponentLimits) -> u32) -> u32 {
+        let pools = self.pools.iter().map(|(instances, limits)| instances.saturating_mul(each(limits)));
+        pools.fold(0, u32::saturating_add)
+    }
+
+    /// The most that an instance of any pipeline may have.
+    fn largest(&self) -> ComponentLimits {
+        let most = |each: fn(&ComponentLimits) -> u32| {
+            self.pools.iter().map(|(_, limits)| each(limits)).max().unwrap_or_default()
+        };
+        ComponentLimits {
+            core_instances: most(|limits| limits.core_instances),
+            memories: most(|limits| limits.memories),
+            tables: most(|limits| limits.tables),
+        }
     }
 }
 
@@ -69,7 +91,7 @@ pub enum EngineError {
     Mappings { instances: u32, needed: u64, allowed: u64 },
     #[error(
         "{instances} instances need {needed} GiB of address space, but this process has {allowed} GiB: lower \
-         `max_instances`, or lift the limit (`ulimit -v`)"
+         `max_instances` (or `limits.memories`, `limits.tables`), or lift the limit (`ulimit -v`)"
     )]
     AddressSpace { instances: u32, needed: u64, allowed: u64 },
     #[error("the engine of the sandbox cannot be made: {0}")]
@@ -82,6 +104,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     engine: wasmtime::Engine,
+    limits: ComponentLimits,
     _ticker: Ticker,
 }
 
@@ -101,7 +124,12 @@ impl Engine {
         let engine = wasmtime::Engine::new(&settings(config))
             .map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(engine.clone()).map_err(|error| EngineError::Engine(error.to_string()))?;
-        Ok(Engine(Arc::new(Inner { engine, _ticker: ticker })))
+        Ok(Engine(Arc::new(Inner { engine, limits: config.largest(), _ticker: ticker })))
+    }
+
+    /// What a component may ask for, whatever its pipeline allows.
+    pub(super) fn limits(&self) -> &ComponentLimits {
+        &self.0.limits
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -164,17 +192,17 @@ fn settings(config: &EngineConfig) -> Config {
 }
 
 fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
-    let (instances, core_instances) = (config.instances, config.core_instances);
+    let largest = config.largest();
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(core_instances))
-        .total_memories(instances.saturating_mul(MEMORIES))
-        .total_tables(instances.saturating_mul(core_instances))
-        .total_stacks(instances)
-        .max_core_instances_per_component(core_instances)
-        .max_memories_per_component(MEMORIES)
-        .max_tables_per_component(core_instances)
-        .max_tables_per_module(core_instances)
+    pool.total_component_instances(config.instances())
+        .total_core_instances(config.total(|limits| limits.core_instances))
+        .total_memories(config.total(|limits| limits.memories))
+        .total_tables(config.total(|limits| limits.tables))
+        .total_stacks(config.instances())
+        .max_core_instances_per_component(largest.core_instances)
+        .max_memories_per_component(largest.memories)
+        .max_tables_per_component(largest.tables)
+        .max_tables_per_module(largest.tables)
         .table_elements(TABLE_ELEMENTS)
         .async_stack_keep_resident(STACK_RESIDENT)
         .linear_memory_keep_resident(MEMORY_RESIDENT)
@@ -185,12 +213,14 @@ fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
 /// Compares what the pool will need with what the machine allows: else a mapping fails much later, in the
 /// middle of traffic.
 fn check_machine(config: &EngineConfig) -> Result<(), EngineError> {
-    let instances = config.instances;
+    let instances = config.instances();
     let needed = u64::from(instances) * MAPPINGS + MAPPINGS_ELSEWHERE;
     if let Some(allowed) = read_number("/proc/sys/vm/max_map_count").filter(|&allowed| needed > allowed) {
         return Err(EngineError::Mappings { instances, needed, allowed });
     }
-    let needed = u64::from(instances) * u64::from(MEMORIES) * (MEMORY_RESERVATION + MEMORY_GUARD);
+    let tables = u64::from(config.total(|limits| limits.tables)) * TABLE_BYTES;
+    let memories = u64::from(config.total(|limits| limits.memories));
+    let needed = memories * (MEMORY_RESERVATION + MEMORY_GUARD) + tables;
     let allowed = address_space_limit().unwrap_or(u64::MAX).min(ADDRESS_SPACE);
     if needed > allowed {
         let (needed, allowed) = (needed >> 30, allowed >> 30);

@@ -12,7 +12,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::limits::Denied;
 use super::text;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Again, Failure, Outcome, Shared};
 use crate::secrets::Secrets;
 
 /// Frames of a trap that a message shows.
@@ -60,16 +60,33 @@ pub(crate) struct Circumstances<'a> {
 
 /// The failure that `error`, from a call of a guest, stands for.
 pub(crate) fn classify(error: &wasmtime::Error, circumstances: &Circumstances<'_>) -> Failure {
+    match (error.downcast_ref::<Stop>(), circumstances.denied) {
+        (Some(Stop::Revoked), _) => {}
+        // Whatever the guest made of it: with room it would have gone another way.
+        (_, Some(Denied::Budget(shared))) => return no_room(shared),
+        _ if error.is::<PoolConcurrencyLimitError>() => return no_room(Shared::Host),
+        _ => {}
+    }
     let outcome = outcome(error, circumstances.denied);
     Failure::of(outcome, describe(outcome, error, circumstances))
+}
+
+/// What instances share is used up: no fault of the record, or of the handler.
+pub(crate) fn no_room(shared: Shared) -> Failure {
+    let message = match shared {
+        Shared::Pipeline => {
+            "the memory that the pipeline's instances share is used up (`limits.total_memory` is the limit)"
+        }
+        Shared::Host => {
+            "the memory that all instances of the host share is used up (`host.guest_memory` is the limit)"
+        }
+    };
+    Failure { again: Again::WithRoom(shared), ..Failure::of(Outcome::HostError, message) }
 }
 
 fn outcome(error: &wasmtime::Error, denied: Option<Denied>) -> Outcome {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return stop.outcome();
-    }
-    if error.is::<PoolConcurrencyLimitError>() || denied == Some(Denied::Budget) {
-        return Outcome::HostError;
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Outcome::OutOfFuel,
@@ -85,12 +102,8 @@ fn outcome(error: &wasmtime::Error, denied: Option<Denied>) -> Outcome {
 
 fn describe(outcome: Outcome, error: &wasmtime::Error, circumstances: &Circumstances<'_>) -> String {
     let mut message = String::new();
-    match (outcome, circumstances.denied) {
-        (Outcome::MemoryLimit, _) => message.push_str("memory could not grow past its limit: "),
-        (Outcome::HostError, Some(Denied::Budget)) => {
-            message.push_str("the memory that instances share is used up: ");
-        }
-        _ => {}
+    if outcome == Outcome::MemoryLimit {
+        message.push_str("memory could not grow past its limit: ");
     }
     match error.downcast_ref::<I32Exit>() {
         Some(exit) => drop(write!(message, "the guest exited with status {}", exit.0)),

@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::anatomy::{self, Kind};
+use super::anatomy::{self, FileLimits, Kind};
 use super::capability::{self, Capability};
 use super::compile::About;
 use super::digest::Digest;
 use super::instance::{Instance, InstanceSettings};
 use super::module::Module;
+use super::needs::{self, Needs};
 use super::text;
 use crate::cancel::Cancel;
 
 /// Longest name that is shown, in bytes.
 const NAME: usize = 200;
+
+/// What would be refused is described all the same.
+const ANY: FileLimits = FileLimits { size: usize::MAX, functions: usize::MAX };
 
 /// What is known of a file. What could not be found out is absent.
 #[derive(Clone, Debug, Serialize)]
@@ -39,11 +43,13 @@ pub struct Report {
     pub exports: Vec<String>,
     /// Functions of all its modules.
     pub functions: usize,
+    /// What the component asks for before it runs.
+    pub needs: Option<Needs>,
     /// Languages and tools that say they made it. Escaped.
     pub producers: Vec<String>,
     /// Whether it was started and frozen when it was built: then every instance has the same random seeds.
     pub preinitialised: bool,
-    /// Why no pipeline can run it; absent: one that grants what `imports` need can.
+    /// Why the pipeline in question cannot run it.
     pub refused: Option<String>,
     /// Checking, compiling and linking.
     #[serde(rename = "compile_ms", serialize_with = "millis")]
@@ -78,6 +84,7 @@ impl Report {
             imports: Vec::new(),
             exports: Vec::new(),
             functions: 0,
+            needs: None,
             producers: Vec::new(),
             preinitialised: false,
             refused: None,
@@ -88,7 +95,7 @@ impl Report {
         };
         let shown = |names: &[String]| names.iter().map(|name| text::clean(name, NAME)).collect();
         // Why it cannot be read is said when it is to be compiled.
-        if let Ok(anatomy) = anatomy::read(bytes) {
+        if let Ok(anatomy) = anatomy::read(bytes, &ANY) {
             report.kind = Some(anatomy.kind);
             report.contract = anatomy.contract().map(|version| text::clean(version, NAME));
             report.exports = shown(&anatomy.exports);
@@ -97,6 +104,7 @@ impl Report {
             report.preinitialised = anatomy.is_preinitialised();
             if anatomy.kind == Kind::Component {
                 report.imports(&anatomy.imports);
+                report.needs = needs::of_component(bytes).ok();
             }
         }
         report
@@ -105,6 +113,7 @@ impl Report {
     /// What compiling brought, and how long it took.
     pub fn compiled(&mut self, about: &About, took: Duration) {
         self.imports(&about.imports);
+        self.needs = Some(about.needs);
         if about.kind == Kind::CoreModule {
             self.component_size = Some(about.component_size);
         }

@@ -13,8 +13,8 @@ use wasmtime::Store;
 
 use super::answer::{Answer, RawAnswer, check};
 use super::bindings::{Handle, lower};
-use super::failure::{Circumstances, classify};
-use super::limits::{InstanceLimits, MemoryBudget};
+use super::failure::{Circumstances, classify, no_room};
+use super::limits::{Denied, InstanceLimits, MemoryBudget};
 use super::log::LogSink;
 use super::meter::{Spent, Watch};
 use super::module::Module;
@@ -24,7 +24,7 @@ use super::wasi::HANDLES;
 use crate::batch::{Batch, TopicPartition};
 use crate::cancel::Cancel;
 use crate::ids::Fuel;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Again, Failure, Outcome};
 use crate::outgoing::Outgoing;
 use crate::secrets::Secrets;
 use crate::telemetry::{GuestMetrics, Uses};
@@ -38,7 +38,7 @@ pub struct InstanceSettings {
     pub config: Vec<(String, String)>,
     /// Where their lines go.
     pub log: Arc<LogSink>,
-    /// Memory that they share with others: the pipeline's, the host's.
+    /// Memory that they share with others: the pipeline's, then the host's.
     pub memory: Arc<[Arc<MemoryBudget>]>,
     /// What they may use besides.
     pub capabilities: Capabilities,
@@ -85,6 +85,15 @@ pub struct Call {
     pub memory: usize,
 }
 
+/// How much shared memory an instance has to find before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// What it starts with; more as it grows.
+    ToStart,
+    /// All that its limit allows, set aside: growing cannot fail for want of shared memory then.
+    Everything,
+}
+
 /// A live sandbox.
 ///
 /// Invariant: no call runs in it and none has failed.
@@ -92,6 +101,8 @@ pub struct Instance {
     store: Store<State>,
     handle: Handle,
     watch: Watch,
+    memory_at_start: usize,
+    need: Need,
 }
 
 impl std::fmt::Debug for Instance {
@@ -107,16 +118,32 @@ impl Instance {
     ///
     /// # Errors
     /// [`Outcome::InitializationFailed`] with the reason; [`Outcome::Revoked`] if `cancel` was set;
-    /// [`Outcome::HostError`] if the pool or the shared memory has no room.
+    /// [`Again::WithRoom`] if the pool or the shared memory has no room.
     pub async fn start(
         module: &Module,
         settings: &Arc<InstanceSettings>,
         cancel: &Arc<Cancel>,
     ) -> Result<Self, Failure> {
+        Instance::start_with(module, settings, cancel, Need::ToStart).await
+    }
+
+    /// The same, with memory set aside if `need` says so.
+    ///
+    /// # Errors
+    /// As [`start`](Instance::start).
+    pub async fn start_with(
+        module: &Module,
+        settings: &Arc<InstanceSettings>,
+        cancel: &Arc<Cancel>,
+        need: Need,
+    ) -> Result<Self, Failure> {
         let limits = &settings.limits;
         let budget = Budget { fuel: limits.start_fuel, deadline: limits.start_deadline, cancel };
         let mut watch = Watch::new();
-        let state = State::new(Arc::clone(settings), Arc::clone(watch.meter()), &budget);
+        let mut state = State::new(Arc::clone(settings), Arc::clone(watch.meter()), &budget);
+        if need == Need::Everything {
+            state.limiter.set_aside().map_err(no_room)?;
+        }
         let mut store = Store::new(module.engine().wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(State::on_tick);
@@ -135,7 +162,8 @@ impl Instance {
         let failure = match result {
             Ok(Ok((handle, Ok(())))) => {
                 write_lines(&mut store);
-                return Ok(Instance { store, handle, watch });
+                let memory_at_start = store.data().limiter.bytes();
+                return Ok(Instance { store, handle, watch, memory_at_start, need });
             }
             Ok(Ok((_, Err(reason)))) => Failure::of(
                 Outcome::InitializationFailed,
@@ -147,10 +175,20 @@ impl Instance {
             Ok(Err(error)) => initialization(failure(&store, &error)),
             Err(stop) => initialization(stop.into()),
         };
-        if failure.outcome != Outcome::Revoked {
+        if runs_no_more(&failure) {
             write_lines(&mut store);
         }
         Err(failure)
+    }
+
+    /// Bytes that it held when it had started.
+    pub fn memory_at_start(&self) -> usize {
+        self.memory_at_start
+    }
+
+    /// What it found before it started.
+    pub fn need(&self) -> Need {
+        self.need
     }
 
     /// Bytes of memories and tables that it holds; they never shrink.
@@ -181,7 +219,9 @@ impl Instance {
         let checked = match result {
             Ok(Ok(())) => {
                 hide(&store.data().settings.capabilities.secrets, &mut answer);
-                check(batch, answer, &store.data().settings.limits.output).map_err(Failure::from)
+                check(batch, answer, &store.data().settings.limits.output)
+                    .map_err(Failure::from)
+                    .and_then(|answer| with_room(store, answer))
             }
             Ok(Err(error)) => Err(failure(store, &error)),
             Err(stop) => Err(Failure::from(stop)),
@@ -193,7 +233,7 @@ impl Instance {
                 Ok((self, answer))
             }
             Err(failure) => {
-                if batch.len() == 1 && failure.outcome != Outcome::Revoked {
+                if batch.len() == 1 && runs_no_more(&failure) {
                     write_lines(store);
                 }
                 Err(failure)
@@ -234,6 +274,19 @@ fn hide(secrets: &Secrets, answer: &mut RawAnswer) {
             }
         }
     }
+}
+
+/// An answer in which records failed after memory was denied that instances share says nothing of the records.
+fn with_room(store: &Store<State>, answer: Answer) -> Result<Answer, Failure> {
+    match store.data().limiter.denied() {
+        Some(Denied::Budget(shared)) if !answer.failures().is_empty() => Err(no_room(shared)),
+        _ => Ok(answer),
+    }
+}
+
+/// Whether this call was the last of its kind: one that was cut off, or finds no room, is made again and logs again.
+fn runs_no_more(failure: &Failure) -> bool {
+    failure.outcome != Outcome::Revoked && !matches!(failure.again, Again::WithRoom(_))
 }
 
 /// What a failure during instantiation or `start` is called.

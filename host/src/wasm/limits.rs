@@ -4,6 +4,9 @@
 //! the guest. wasmtime's own limits count each memory alone, so a component with ten memories would get ten
 //! times its share; this limiter sums memories and tables of a store and charges the sum to budgets that
 //! instances share.
+//!
+//! A budget that is used up is nobody's fault in particular. Who found it so starts again with all that an instance
+//! may take set aside from the beginning, so that what others do no longer decides what becomes of the call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +17,7 @@ use wasmtime::ResourceLimiter;
 use super::OutputLimits;
 use super::log::LogLimits;
 use crate::ids::Fuel;
+use crate::outcome::Shared;
 
 /// Bytes that one element of a table takes in the host.
 const TABLE_ELEMENT: usize = size_of::<usize>();
@@ -56,19 +60,36 @@ impl InstanceLimits {
 /// Memory that instances share: all instances of a pipeline, or of the host.
 #[derive(Debug)]
 pub struct MemoryBudget {
+    of: Shared,
     limit: usize,
     used: AtomicUsize,
+    live: AtomicUsize,
 }
 
 impl MemoryBudget {
-    /// A budget of `limit` bytes, all free.
+    /// A host's budget of `limit` bytes, all free.
     pub const fn new(limit: usize) -> Self {
-        MemoryBudget { limit, used: AtomicUsize::new(0) }
+        MemoryBudget { of: Shared::Host, limit, used: AtomicUsize::new(0), live: AtomicUsize::new(0) }
     }
 
-    /// Bytes that live instances hold.
+    /// That of a pipeline.
+    pub const fn of_pipeline(limit: usize) -> Self {
+        MemoryBudget { of: Shared::Pipeline, ..MemoryBudget::new(limit) }
+    }
+
+    /// Bytes that there are, free and used.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that live instances hold, or have set aside.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Live instances.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
     }
 
     /// Bytes that are left.
@@ -99,7 +120,8 @@ pub(crate) struct Charge {
 impl Charge {
     /// Charges `bytes` to all of `budgets`; `None`, and nothing is charged, if one has no room.
     pub(crate) fn take(budgets: &Arc<[Arc<MemoryBudget>]>, bytes: usize) -> Option<Charge> {
-        charge_all(budgets, bytes).then(|| Charge { budgets: budgets.clone(), bytes })
+        charge_all(budgets, bytes).ok()?;
+        Some(Charge { budgets: budgets.clone(), bytes })
     }
 }
 
@@ -109,12 +131,11 @@ impl Drop for Charge {
     }
 }
 
-fn charge_all(budgets: &[Arc<MemoryBudget>], bytes: usize) -> bool {
-    let full = budgets.iter().position(|budget| !budget.charge(bytes));
-    if let Some(full) = full {
-        budgets[..full].iter().for_each(|budget| budget.release(bytes));
-    }
-    full.is_none()
+/// Charges all budgets, or none and says which of them has no room.
+fn charge_all(budgets: &[Arc<MemoryBudget>], bytes: usize) -> Result<(), Shared> {
+    let Some(full) = budgets.iter().position(|budget| !budget.charge(bytes)) else { return Ok(()) };
+    budgets[..full].iter().for_each(|budget| budget.release(bytes));
+    Err(budgets[full].of)
 }
 
 /// Why a growth was denied.
@@ -123,23 +144,36 @@ pub(crate) enum Denied {
     /// The instance has reached its own limit.
     Limit,
     /// A budget that the instance shares with others is used up.
-    Budget,
+    Budget(Shared),
 }
 
 /// Sums what a store holds and denies what goes beyond.
 ///
-/// Invariant: `current` is charged to every budget, and released when the limiter is dropped.
+/// Invariant: `charged` is charged to every budget, and released when the limiter is dropped. It is never less than
+/// `current`, and more only where memory was set aside.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limit: usize,
     budgets: Arc<[Arc<MemoryBudget>]>,
     current: usize,
+    charged: usize,
     denied: Option<Denied>,
 }
 
 impl Limiter {
     pub(crate) fn new(limit: usize, budgets: Arc<[Arc<MemoryBudget>]>) -> Self {
-        Limiter { limit, budgets, current: 0, denied: None }
+        for budget in budgets.iter() {
+            budget.live.fetch_add(1, Ordering::Relaxed);
+        }
+        Limiter { limit, budgets, current: 0, charged: 0, denied: None }
+    }
+
+    /// Sets aside all that the instance may take: from now on no budget denies it anything.
+    ///
+    /// # Errors
+    /// If a budget has not so much left: which.
+    pub(crate) fn set_aside(&mut self) -> Result<(), Shared> {
+        self.charge(self.limit)
     }
 
     /// Bytes of memories and tables. They never shrink, so this is the peak as well.
@@ -163,18 +197,29 @@ impl Limiter {
             self.denied = Some(Denied::Limit);
             return false;
         }
-        if !charge_all(&self.budgets, bytes) {
-            self.denied = Some(Denied::Budget);
+        if let Err(shared) = self.charge(sum) {
+            self.denied = Some(Denied::Budget(shared));
             return false;
         }
         self.current = sum;
         true
     }
+
+    /// Charges budgets with what `sum` is more than what they were charged already.
+    fn charge(&mut self, sum: usize) -> Result<(), Shared> {
+        let bytes = sum.saturating_sub(self.charged);
+        charge_all(&self.budgets, bytes)?;
+        self.charged += bytes;
+        Ok(())
+    }
 }
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.budgets.iter().for_each(|budget| budget.release(self.current));
+        for budget in self.budgets.iter() {
+            budget.release(self.charged);
+            budget.live.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -245,16 +290,38 @@ mod tests {
 
     #[test]
     fn what_live_instances_hold_never_exceeds_a_shared_budget() {
-        let (pipeline, host) = (Arc::new(MemoryBudget::new(150)), Arc::new(MemoryBudget::new(100)));
+        let (pipeline, host) = (Arc::new(MemoryBudget::of_pipeline(150)), Arc::new(MemoryBudget::new(100)));
         let mut first = limiter(1000, &[&pipeline, &host]);
         let mut second = limiter(1000, &[&pipeline, &host]);
         assert!(first.memory_growing(0, 60, None).unwrap());
         assert!(!second.memory_growing(0, 60, None).unwrap());
-        assert_eq!(second.denied(), Some(Denied::Budget));
+        assert_eq!(second.denied(), Some(Denied::Budget(Shared::Host)));
         assert_eq!((pipeline.used(), host.used()), (60, 60), "a denied growth leaves nothing charged");
+        assert_eq!((pipeline.live(), host.live()), (2, 2));
         drop(first);
-        assert_eq!((pipeline.used(), host.free()), (0, 100));
+        assert_eq!((pipeline.used(), host.free(), host.live()), (0, 100, 1));
         assert!(second.memory_growing(0, 60, None).unwrap());
+    }
+
+    #[test]
+    fn what_was_set_aside_no_budget_denies() {
+        let (pipeline, host) = (Arc::new(MemoryBudget::of_pipeline(100)), Arc::new(MemoryBudget::new(150)));
+        let mut first = limiter(80, &[&pipeline, &host]);
+        assert_eq!(first.set_aside(), Ok(()));
+        let mut second = limiter(80, &[&pipeline, &host]);
+        assert_eq!(second.set_aside(), Err(Shared::Pipeline));
+        assert_eq!(
+            (pipeline.used(), host.used()),
+            (80, 80),
+            "what cannot be set aside leaves nothing charged"
+        );
+        assert!(second.memory_growing(0, 20, None).unwrap());
+        assert!(first.memory_growing(0, 80, None).unwrap(), "the budget is used up, but this was set aside");
+        assert_eq!((pipeline.used(), first.bytes()), (100, 80));
+        assert!(!first.memory_growing(80, 81, None).unwrap());
+        assert_eq!(first.denied(), Some(Denied::Limit));
+        drop((first, second));
+        assert_eq!((pipeline.used(), host.used(), pipeline.live()), (0, 0, 0));
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Lines {
         }
         let room = self.room;
         let open = self.open(source);
+        if room == 0 && open.is_empty() && !bytes.is_empty() {
+            // The end of this line may never come, and nothing would tell that there was one.
+            self.dropped += 1;
+            return;
+        }
         let fits = bytes.len().min(room.saturating_sub(open.len()));
         open.extend_from_slice(&bytes[..fits]);
     }

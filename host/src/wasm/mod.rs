@@ -33,6 +33,7 @@ mod limits;
 mod log;
 mod meter;
 mod module;
+mod needs;
 mod recorded;
 mod state;
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub(crate) mod text;
 mod ticker;
 mod wasi;
 
-pub use anatomy::{Kind, MODULE_BYTES, Unreadable};
+pub use anatomy::{FileLimits, Kind, Unreadable};
 pub use answer::{
     Answer, FailureKind, Output, OutputHeaders, OutputLimits, Outputs, RawAnswer, RawFailure, Wrong, check,
 };
@@ -50,8 +51,9 @@ pub use compile::{About, Compiled, LoadError, compile, fingerprint};
 pub use digest::{Digest, NoDigest};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use inspect::{Import, Report};
-pub use instance::{Budget, Call, Capabilities, Instance, InstanceSettings};
+pub use instance::{Budget, Call, Capabilities, Instance, InstanceSettings, Need};
 pub use limits::{InstanceLimits, MemoryBudget};
 pub use log::{Level, LogLimits, LogSink};
 pub use module::Module;
+pub use needs::{ComponentLimits, Limit, Needs, TooMuch};
 pub use sandmill_compiled::Key;

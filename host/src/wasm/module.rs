@@ -59,6 +59,8 @@ impl Module {
     pub fn load(engine: &Engine, compiled: &Compiled, grants: Grants) -> Result<Self, LoadError> {
         let about = compiled.about().clone();
         check_imports(&about.imports, grants)?;
+        // What one pipeline allows less than another is asked by whoever knows the pipeline.
+        about.needs.check(engine.limits(), u64::MAX)?;
         let component = compiled
             .sealed()
             .load(engine.wasmtime())

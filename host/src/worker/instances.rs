@@ -1,26 +1,232 @@
-//! Warm instances of one worker, by pipeline.
+//! Warm instances of one worker, by pipeline, and which of them are given up.
+//!
+//! Linear memory never shrinks, so an instance that handled one large record holds the memory of it for good. And what
+//! is idle serves nobody. So an instance is given up in place of being kept, or later, when
+//!
+//! * it has [grown](has_grown) far beyond what it started with,
+//! * it was not called for as long as its pipeline says (`limits.idle`),
+//! * somebody waits for room (see `room`).
+//!
+//! Nothing here reads a clock: the worker counts [rounds](ROUND), and each instance remembers in which it was kept.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::wasm::Instance;
+use super::room::Room;
+use crate::wasm::{Instance, Need};
 
-/// Instances that wait for their next call. Owned by one worker's thread.
-#[derive(Debug, Default)]
-pub(super) struct Instances {
-    idle: HashMap<usize, Vec<Instance>>,
+/// How often idle instances are looked at.
+pub(super) const ROUND: Duration = Duration::from_secs(1);
+
+/// An instance that holds so many times what it started with has grown.
+///
+/// Measured: growing by 8 MiB and writing to each page takes a guest 2.6 ms, a new instance of a Rust handler 7 µs. So
+/// even a handler that grows as far in each call, and gets a new instance each time, loses nothing of its speed by that;
+/// and one whose start is dear, as Python's, starts with so much that eight times of it is beyond its limit.
+const GROWN: usize = 8;
+/// What holds no more than this has not grown: it is room for a batch and its outputs.
+const SMALL: usize = 8 << 20;
+
+/// What a pipeline's instances are kept by.
+#[derive(Debug)]
+pub struct Keeping {
+    /// As many as one worker keeps, at most.
+    pub most: usize,
+    /// How long one waits for its next call.
+    pub idle: Duration,
+    /// Who may want what they hold.
+    pub room: Arc<Room>,
 }
 
-impl Instances {
+/// Instances that wait for their next call. Owned by one worker's thread.
+#[derive(Debug)]
+pub(super) struct Instances<I = Instance> {
+    idle: HashMap<usize, Idle<I>>,
+    round: u64,
+}
+
+#[derive(Debug)]
+struct Idle<I> {
+    keeping: Arc<Keeping>,
+    /// With the round in which it was kept: the longest idle first.
+    instances: Vec<(u64, I)>,
+}
+
+/// What is kept; tests keep something simpler.
+pub(super) trait Kept {
+    fn has_grown(&self) -> bool;
+}
+
+impl Kept for Instance {
+    fn has_grown(&self) -> bool {
+        // What was set aside counts as held.
+        self.need() == Need::Everything || has_grown(self.memory_at_start(), self.memory())
+    }
+}
+
+/// True of an instance that started with `start` bytes and holds `now`.
+fn has_grown(start: usize, now: usize) -> bool {
+    now > SMALL.max(start.saturating_mul(GROWN))
+}
+
+impl<I> Default for Instances<I> {
+    fn default() -> Self {
+        Instances { idle: HashMap::new(), round: 0 }
+    }
+}
+
+impl<I: Kept> Instances<I> {
     /// The warmest instance of a pipeline.
-    pub fn take(&mut self, pipeline: usize) -> Option<Instance> {
-        self.idle.get_mut(&pipeline)?.pop()
+    pub fn take(&mut self, pipeline: usize) -> Option<I> {
+        let (_, instance) = self.idle.get_mut(&pipeline)?.instances.pop()?;
+        Some(instance)
     }
 
-    /// Keeps an instance, unless `most` are kept already: then it goes.
-    pub fn keep(&mut self, pipeline: usize, instance: Instance, most: usize) {
-        let idle = self.idle.entry(pipeline).or_default();
-        if idle.len() < most {
-            idle.push(instance);
+    /// Keeps an instance, or gives it up.
+    pub fn keep(&mut self, pipeline: usize, instance: I, keeping: &Arc<Keeping>) {
+        let idle = self
+            .idle
+            .entry(pipeline)
+            .or_insert_with(|| Idle { keeping: keeping.clone(), instances: Vec::new() });
+        if idle.instances.len() < keeping.most && !instance.has_grown() && !keeping.room.is_wanted() {
+            idle.instances.push((self.round, instance));
+        } else {
+            drop(instance);
+            keeping.room.ended();
+        }
+    }
+
+    /// A [`ROUND`] is over: gives up what was idle for too long.
+    pub fn next_round(&mut self) {
+        self.round += 1;
+        for idle in self.idle.values_mut() {
+            let rounds = idle.keeping.idle.as_nanos().div_ceil(ROUND.as_nanos());
+            let rounds = u64::try_from(rounds).unwrap_or(u64::MAX);
+            // One more: the round in which it was kept had begun before.
+            let young = |(kept, _): &(u64, I)| self.round.saturating_sub(*kept) <= rounds;
+            let old = idle.instances.iter().position(young).unwrap_or(idle.instances.len());
+            idle.give_up(old);
+        }
+    }
+
+    /// Gives up whatever somebody waits for.
+    pub fn make_room(&mut self) {
+        for idle in self.idle.values_mut() {
+            if idle.keeping.room.is_wanted() {
+                idle.give_up(idle.instances.len());
+            }
+        }
+    }
+}
+
+impl<I> Idle<I> {
+    /// The first, and so longest idle, of them.
+    fn give_up(&mut self, count: usize) {
+        if count > 0 {
+            self.instances.drain(..count);
+            self.keeping.room.ended();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::super::room::HostRoom;
+    use super::*;
+    use crate::cancel::Cancel;
+    use crate::outcome::{Again, Failure, Outcome, Shared};
+
+    /// Stands for an instance.
+    #[derive(Debug, PartialEq)]
+    struct Stub {
+        name: u32,
+        grown: bool,
+    }
+
+    impl Kept for Stub {
+        fn has_grown(&self) -> bool {
+            self.grown
+        }
+    }
+
+    fn stub(name: u32) -> Stub {
+        Stub { name, grown: false }
+    }
+
+    fn keeping(host: &Arc<HostRoom>, idle: Duration) -> Arc<Keeping> {
+        let room = Arc::new(Room::new(host.clone(), "orders".to_owned()));
+        Arc::new(Keeping { most: 3, idle, room })
+    }
+
+    fn names(instances: &mut Instances<Stub>, pipeline: usize) -> Vec<u32> {
+        std::iter::from_fn(|| instances.take(pipeline)).map(|stub| stub.name).collect()
+    }
+
+    #[test]
+    fn the_warmest_is_taken_first_and_no_more_are_kept_than_may_be() {
+        let (host, mut instances) = (Arc::new(HostRoom::new(1)), Instances::default());
+        let keeping = keeping(&host, ROUND);
+        (0..5).for_each(|name| instances.keep(7, stub(name), &keeping));
+        assert_eq!(instances.take(8), None);
+        assert_eq!(names(&mut instances, 7), [2, 1, 0]);
+    }
+
+    #[test]
+    fn what_has_grown_is_not_kept() {
+        let (host, mut instances) = (Arc::new(HostRoom::new(1)), Instances::default());
+        let keeping = keeping(&host, ROUND);
+        instances.keep(7, Stub { name: 1, grown: true }, &keeping);
+        instances.keep(7, stub(2), &keeping);
+        assert_eq!(names(&mut instances, 7), [2]);
+    }
+
+    #[test]
+    fn grown_is_what_holds_many_times_its_start_and_is_not_small() {
+        const MIB: usize = 1 << 20;
+        assert!(!has_grown(128 << 10, 8 * MIB), "room for a batch");
+        assert!(has_grown(128 << 10, 8 * MIB + 1));
+        assert!(!has_grown(2 * MIB, 16 * MIB));
+        assert!(has_grown(2 * MIB, 17 * MIB));
+        assert!(!has_grown(32 * MIB, 64 * MIB), "a large runtime is not started again and again");
+        assert!(!has_grown(usize::MAX, usize::MAX));
+    }
+
+    #[test]
+    fn what_is_idle_for_too_long_is_given_up_and_nothing_else() {
+        let (host, mut instances) = (Arc::new(HostRoom::new(1)), Instances::default());
+        let (short, long) = (keeping(&host, 2 * ROUND), keeping(&host, 100 * ROUND));
+        instances.keep(1, stub(10), &short);
+        instances.keep(2, stub(20), &long);
+        instances.next_round();
+        instances.keep(1, stub(11), &short);
+        instances.next_round();
+        assert_eq!(instances.idle[&1].instances.len(), 2, "kept during a round, so not idle for two yet");
+        instances.next_round();
+        assert_eq!(names(&mut instances, 1), [11]);
+        (0..90).for_each(|_| instances.next_round());
+        assert_eq!(names(&mut instances, 2), [20]);
+    }
+
+    #[tokio::test]
+    async fn while_somebody_waits_for_room_nothing_in_his_way_is_kept() {
+        let (host, mut instances) = (Arc::new(HostRoom::new(1)), Instances::default());
+        let (own, other) = (keeping(&host, 100 * ROUND), keeping(&host, 100 * ROUND));
+        for (shared, of_others) in [(Shared::Pipeline, &[20][..]), (Shared::Host, &[])] {
+            instances.keep(1, stub(10), &own);
+            instances.keep(2, stub(20), &other);
+            let cancel = Cancel::new();
+            let full = Failure { again: Again::WithRoom(shared), ..Failure::of(Outcome::HostError, "full") };
+            let mut waits = pin!(own.room.wait(&cancel, async || Err::<(), _>(full.clone())));
+            assert!(waits.as_mut().now_or_never().is_none());
+            instances.make_room();
+            instances.keep(1, stub(11), &own);
+            assert!(names(&mut instances, 1).is_empty());
+            assert_eq!(names(&mut instances, 2), of_others);
         }
     }
 }

@@ -11,13 +11,15 @@
 //! | `executor.rs` | polls the calls of one worker |
 //! | `share.rs` | whose turn it is |
 //! | `code.rs` | what is called: a module, or what was compiled in |
-//! | `instances.rs` | warm instances of one worker |
+//! | `instances.rs` | warm instances of one worker, and which are given up |
+//! | `room.rs` | calls that wait for memory that instances share |
 //! | `run.rs` | one piece of work: call, isolate what fails |
 //! | `settle.rs` | an answer: policy and publishing, in order |
 
 mod code;
 mod executor;
 mod instances;
+mod room;
 mod run;
 mod settle;
 mod share;
@@ -34,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::MissedTickBehavior;
 
 use crate::dispatch::FailurePolicy;
 use crate::inbox::Inbox;
@@ -44,7 +47,9 @@ use crate::wasm::InstanceSettings;
 use crate::work::{Finished, Report, Work};
 pub use code::{Code, NativeHandler};
 use executor::Executor;
-use instances::Instances;
+pub use instances::Keeping;
+use instances::{Instances, ROUND};
+pub use room::{HostRoom, Room};
 
 /// What the workers need to know of a pipeline. Shared by all of them.
 #[derive(Debug)]
@@ -67,8 +72,8 @@ pub struct Callee {
     pub inbox: Arc<Inbox<Event>>,
     /// Counters of its calls.
     pub executions: Arc<Executions>,
-    /// Instances that one worker keeps warm, at most.
-    pub warm: usize,
+    /// Which instances workers keep warm.
+    pub keeping: Arc<Keeping>,
     /// Its pieces of work, by worker.
     pub load: Load,
 }
@@ -99,6 +104,7 @@ pub struct Workers {
     workers: Vec<Worker>,
     /// Of all pipelines.
     load: Arc<Load>,
+    room: Arc<HostRoom>,
 }
 
 #[derive(Debug)]
@@ -114,21 +120,27 @@ impl Workers {
     /// If the operating system gives no thread or no event queue.
     pub fn start(count: usize) -> std::io::Result<Workers> {
         let load = Arc::new(Load::new(count));
+        let room = Arc::new(HostRoom::new(count.max(1)));
         let workers = (0..count.max(1)).map(|index| {
             let (jobs, received) = unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-            let counted = load.clone();
+            let (counted, room) = (load.clone(), room.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || runtime.block_on(serve(received, index, &counted)))?;
+                .spawn(move || runtime.block_on(serve(received, index, &counted, &room)))?;
             Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
         });
-        Ok(Workers { workers: workers.collect::<std::io::Result<_>>()?, load })
+        Ok(Workers { workers: workers.collect::<std::io::Result<_>>()?, load, room })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.workers.len()
+    }
+
+    /// The queue for a pipeline's calls that find no room.
+    pub fn room(&self, pipeline: &str) -> Arc<Room> {
+        Arc::new(Room::new(self.room.clone(), pipeline.to_owned()))
     }
 
     /// Gives work to the worker that has the least of the same pipeline, and of those to the one that has the least
@@ -168,7 +180,7 @@ impl Drop for Workers {
 }
 
 /// A worker's thread.
-async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load) {
+async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load, room: &HostRoom) {
     /// The runtime looks after timers at least so often, however much there is to do.
     const TIMERS: Duration = Duration::from_millis(1);
     /// New work that is taken in before somebody has his turn.
@@ -176,9 +188,19 @@ async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load) {
     let instances = Rc::new(RefCell::new(Instances::default()));
     let mut executor = Executor::new();
     let mut open = true;
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked = room.asked();
     // Without a budget of the runtime's own, which would keep work and timers from tasks that are polled late in a turn.
     tokio::task::unconstrained(poll_fn(|cx| {
         executor.register(cx.waker());
+        room.register(worker, cx.waker());
+        if std::mem::replace(&mut asked, room.asked()) != asked {
+            instances.borrow_mut().make_room();
+        }
+        while rounds.poll_tick(cx).is_ready() {
+            instances.borrow_mut().next_round();
+        }
         let since = Instant::now();
         let mut now = since;
         loop {

@@ -14,8 +14,8 @@ use super::settle::Settle;
 use super::{Callee, Code, NativeHandler};
 use crate::batch::Batch;
 use crate::ids::Fuel;
-use crate::outcome::{Failure, Outcome};
-use crate::wasm::{Answer, Budget, Instance, Module, RawAnswer, check};
+use crate::outcome::{Again, Failure, Outcome};
+use crate::wasm::{Answer, Budget, Instance, Module, Need, RawAnswer, check};
 use crate::work::{CallRecord, Ended, Report, Work};
 
 /// The search for a record at fault may take this long; what is left then runs in calls of its own.
@@ -129,25 +129,61 @@ async fn sandboxed(
 ) -> Called {
     let budget =
         Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
-    let warm = instances.borrow_mut().take(callee.id);
-    let instance = match warm {
-        Some(instance) => Ok(instance),
-        None => Instance::start(module, &callee.settings, &work.cancel).await,
-    };
-    match instance {
-        Ok(instance) => {
-            let call = instance.call(&work.origin, batch, budget).await;
-            let result = call.result.and_then(|(instance, answer)| {
-                check_sizes(&answer, batch, callee)?;
-                instances.borrow_mut().keep(callee.id, instance, callee.warm);
-                Ok(answer)
-            });
-            Called { result, spent: call.polled + call.waited, waited: call.waited, fuel: call.fuel }
+    let mut need = Need::ToStart;
+    loop {
+        let instance = match instance(module, work, callee, instances, need).await {
+            Ok(instance) => instance,
+            Err(failure) => {
+                return Called {
+                    result: Err(failure),
+                    spent: Duration::ZERO,
+                    waited: Duration::ZERO,
+                    fuel: Fuel(0),
+                };
+            }
+        };
+        let call = instance.call(&work.origin, batch, budget).await;
+        let result = call.result.and_then(|(instance, answer)| {
+            check_sizes(&answer, batch, callee)?;
+            instances.borrow_mut().keep(callee.id, instance, &callee.keeping);
+            Ok(answer)
+        });
+        if let Err(failure) = &result {
+            // The instance is gone.
+            callee.keeping.room.ended();
+            // With everything set aside the next call cannot end like that.
+            if matches!(failure.again, Again::WithRoom(_)) && need == Need::ToStart {
+                need = Need::Everything;
+                continue;
+            }
         }
-        Err(failure) => {
-            Called { result: Err(failure), spent: Duration::ZERO, waited: Duration::ZERO, fuel: Fuel(0) }
+        return Called { result, spent: call.polled + call.waited, waited: call.waited, fuel: call.fuel };
+    }
+}
+
+/// A warm instance, or a new one, for which the call waits if there is no room.
+async fn instance(
+    module: &Module,
+    work: &Work,
+    callee: &Callee,
+    instances: &Rc<RefCell<Instances>>,
+    need: Need,
+) -> Result<Instance, Failure> {
+    let room = &callee.keeping.room;
+    if need == Need::ToStart
+        && let Some(warm) = instances.borrow_mut().take(callee.id)
+    {
+        return Ok(warm);
+    }
+    let start = || Instance::start_with(module, &callee.settings, &work.cancel, need);
+    // Nobody goes before those who wait already.
+    if !room.has_queue() {
+        let started = start().await;
+        if !started.as_ref().is_err_and(|failure| matches!(failure.again, Again::WithRoom(_))) {
+            return started;
         }
     }
+    room.wait(&work.cancel, start).await
 }
 
 /// Calls what was compiled in. Its answer passes the same checks.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandmill::deploy::{CompileError, CompileLimits, Compiler, Modules, Refused};
-use sandmill::wasm::{Digest, Engine, EngineConfig, Grants, LoadError};
+use sandmill::wasm::{Digest, Engine, EngineConfig, FileLimits, Grants, LoadError};
 use sandmill_tests::guests::{compiler_bomb, guest};
 use sandmill_tests::job::{DONE, Job};
 use sandmill_tests::kafka::Kafka;
@@ -13,7 +13,11 @@ use sandmill_tests::ledger::{Ledger, Order, over_keys};
 use sandmill_tests::producer::Producer;
 use sandmill_tests::required_path;
 
-const LIMITS: CompileLimits = CompileLimits { time: Duration::from_secs(60), memory: 2 << 30 };
+const LIMITS: CompileLimits = CompileLimits {
+    time: Duration::from_secs(60),
+    memory: 2 << 30,
+    file: FileLimits { size: 64 << 20, functions: 200_000 },
+};
 
 fn compiler(limits: CompileLimits) -> Compiler {
     Compiler::of_program(required_path("SANDMILL_BIN"), limits)

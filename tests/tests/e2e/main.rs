@@ -16,6 +16,7 @@ mod failures;
 mod fan_out;
 mod harness;
 mod leaking;
+mod limits;
 mod lost_positions;
 mod main_job;
 mod memory;

@@ -390,7 +390,7 @@ fn no_limit_may_be_zero() {
         });
         let Some(bound) = bound else { continue };
         let smallest = bound.to_string();
-        let time = ["ms to", "us to"].iter().any(|unit| smallest.contains(unit));
+        let time = ["ms to", "us to", "1s to"].iter().any(|unit| smallest.contains(unit));
         let zero = if time { "\"0s\"" } else { "0" };
         let text = match key.in_pipeline {
             true => file(&format!("{key_name} = {zero}")),

@@ -57,6 +57,34 @@ fn what_follows_a_failure_depends_on_the_dead_letter_topic_unless_it_is_written(
 }
 
 #[test]
+fn without_a_word_pipelines_get_equal_parts_of_the_memory_and_each_enough_for_an_instance() {
+    let totals = |more: &str| -> Vec<String> {
+        let others = ["b", "c"].map(|name| {
+            format!("[[pipeline]]\nname = {name:?}\nhandler = \"h.wasm\"\ninput = [\"in-{name}\"]\n")
+        });
+        let config = load(&file(&format!("{more}\n{}", others.concat())), &[]);
+        config.pipelines.iter().map(|pipeline| pipeline.limits.total_memory.to_string()).collect()
+    };
+    assert_eq!(totals(""), ["1365MiB"; 3]);
+    assert_eq!(totals("limits.total_memory = \"1GiB\""), ["1GiB", "1365MiB", "1365MiB"]);
+    assert_eq!(totals("limits.memory = \"2GiB\""), ["2GiB", "1365MiB", "1365MiB"]);
+    assert_eq!(load(&file(""), &[]).pipelines[0].limits.total_memory, Size::from_gib(4));
+}
+
+#[test]
+fn the_memory_of_all_instances_holds_one_and_fits_into_the_hosts() {
+    for (total, problem) in [
+        ("32MiB", "limits.memory is 64MiB, limits.total_memory is 32MiB: no instance could take what it may"),
+        ("5GiB", "5GiB is more than the host may give to all instances (guest_memory in [host]: 4GiB)"),
+    ] {
+        let found = errors(&file(&format!("limits.total_memory = {total:?}")), &[]);
+        let wanted =
+            format!("\"total_memory\" in [pipeline.limits] of \"access-log\": {problem}; change one of them");
+        assert!(found.ends_with(&wanted) && found.lines().count() == 1, "{found}");
+    }
+}
+
+#[test]
 fn the_data_folder_follows_the_xdg_specification_unless_it_is_written() {
     let folder = |more: &str, variables: &[(&str, &str)]| load(&file(more), variables).host.data_dir;
     assert_eq!(folder("", &[]), Path::new("/home/mill/.cache/sandmill"));

@@ -23,7 +23,7 @@ pub(super) struct Guest {
     imports: String,
     pages: u32,
     version: &'static str,
-    component_type: bool,
+    component_type: Option<&'static [u8]>,
 }
 
 /// Where the answer that [`Guest::answer`] builds lies.
@@ -39,8 +39,14 @@ impl Guest {
             imports: String::new(),
             pages: 2,
             version: "0.1.0",
-            component_type: true,
+            component_type: Some(contract::COMPONENT_TYPE),
         }
+    }
+
+    /// Another body of `handle`.
+    pub(super) fn handle(mut self, handle: &str) -> Self {
+        handle.clone_into(&mut self.handle);
+        self
     }
 
     /// The body of `start`, which returns where its result lies.
@@ -75,7 +81,13 @@ impl Guest {
 
     /// Leaves out the custom section that says what the module's functions mean.
     pub(super) fn without_component_type(mut self) -> Self {
-        self.component_type = false;
+        self.component_type = None;
+        self
+    }
+
+    /// Has another type than that of the contract, with more imports and exports.
+    pub(super) fn component_type(mut self, component_type: &'static [u8]) -> Self {
+        self.component_type = Some(component_type);
         self
     }
 
@@ -119,8 +131,8 @@ impl Guest {
             )"#
         );
         let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        if self.component_type {
-            custom_section(&mut module, "component-type:test", contract::COMPONENT_TYPE);
+        if let Some(component_type) = self.component_type {
+            custom_section(&mut module, "component-type:test", component_type);
         }
         module
     }

@@ -7,7 +7,7 @@ use crate::wasm::{Capability, Import, Kind, Report};
 fn inspect(bytes: &[u8]) -> Report {
     let mut report = Report::read(bytes);
     let key = Key::from_bytes([7; 32]);
-    match compile(bytes, &key) {
+    match compile(bytes, &key, &FileLimits::default()) {
         Ok(compiled) => {
             let compiled = Compiled::open(compiled, &key).expect("it was just sealed");
             report.compiled(compiled.about(), Duration::from_millis(3));

@@ -2,7 +2,6 @@
 
 use super::guest::{Column, datum};
 use super::*;
-use crate::wasm::MemoryBudget;
 
 const SPIN: &str = "(loop $again (br $again)) unreachable";
 
@@ -66,26 +65,6 @@ fn tables_count_as_memory() {
 }
 
 #[test]
-fn memory_that_instances_share_is_the_hosts_affair() {
-    let module = load(&Guest::new(GROW));
-    let budget = Arc::new(MemoryBudget::new(1 << 20));
-    let settings = Arc::new(InstanceSettings {
-        memory: Arc::new([Arc::clone(&budget)]),
-        ..InstanceSettings::clone(&settings(LIMITS))
-    });
-    let cancel = Arc::new(Cancel::new());
-    let call = on_worker(call_once(
-        &module,
-        &settings,
-        &batch(&["a"]),
-        Budget { fuel: FUEL, deadline: LONG, cancel: &cancel },
-    ));
-    assert!(call.memory > 900 << 10 && call.memory <= 1 << 20, "{}", call.memory);
-    assert_outcome(call.result.map(|(_, answer)| answer), Outcome::HostError, "share");
-    assert_eq!(budget.used(), 0, "the instance is gone, and its memory free");
-}
-
-#[test]
 fn recursion_without_end_is_a_trap() {
     let guest =
         Guest::new("(call $deep)").with("(func $deep (result i32) (i32.add (call $deep) (i32.const 1)))");
@@ -110,6 +89,18 @@ fn names_in_traps_are_cut_and_escaped() {
     assert!(failure.message.len() <= LIMITS.output.failure_message, "{failure}");
     assert!(failure.message.chars().all(|character| !character.is_control()), "{failure}");
     assert!(failure.message.contains("[31mxxx"), "{failure}");
+}
+
+#[test]
+fn a_trap_shows_few_frames() {
+    // Each function calls the next; the last one traps.
+    let chain: String = (0..50).map(|at| format!("(func $frame{at} (call $frame{}))", at + 1)).collect();
+    let guest =
+        Guest::new("(call $frame0) (i32.const 1024)").with(&chain).with("(func $frame50 unreachable)");
+    let failure = outcome_of(&guest, LIMITS).expect_err("it traps");
+    let (_, frames) = failure.message.split_once("; in ").expect("frames are shown");
+    let frames: Vec<_> = frames.split(" < ").collect();
+    assert_eq!(frames, ["frame50", "frame49", "frame48", "frame47", "frame46", "frame45"]);
 }
 
 #[test]

@@ -47,8 +47,10 @@ fn what_is_cut_short_is_refused_wherever_it_ends() {
 
 #[test]
 fn what_is_too_large_is_refused_unread() {
-    let bytes = vec![0; crate::wasm::anatomy::MODULE_BYTES + 1];
-    assert_eq!(refused(&bytes, Grants::ALL), LoadError::Unreadable(Unreadable::TooLarge(bytes.len())));
+    let limit = FileLimits::default().size;
+    let bytes = vec![0; limit + 1];
+    let size = bytes.len() as u64;
+    assert_eq!(refused(&bytes, Grants::ALL), LoadError::Unreadable(Unreadable::TooLarge { size, limit }));
 }
 
 #[test]

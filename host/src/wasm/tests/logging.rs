@@ -112,6 +112,29 @@ fn standard_error_goes_to_the_log() {
     assert_eq!(lines, [wanted]);
 }
 
+/// What a pipeline without `allow.log` has: standard output and error lead to nobody, and a trap is explained.
+#[test]
+fn who_may_not_log_writes_to_nobody_and_is_counted() {
+    let limits = InstanceLimits { log: LogLimits { record_bytes: 0, second_bytes: 0 }, ..LIMITS };
+    for text in ["careful", "careful\\0a", "one\\0atwo\\0athree"] {
+        let guest = panicker(text, "(i32.const 1024)");
+        let (module, settings, cancel) = (load(&guest), settings(limits), Arc::new(Cancel::new()));
+        let budget = Budget { fuel: FUEL, deadline: LONG, cancel: &cancel };
+        let collector = Collector::default();
+        let call = tracing::subscriber::with_default(collector.clone(), || {
+            on_worker(call_once(&module, &settings, &batch(&["a"]), budget))
+        });
+        assert!(call.result.is_ok(), "nobody is punished for a line");
+        assert_eq!(*collector.0.lock().expect("nothing panicked"), Vec::<String>::new());
+        let (written, dropped) = settings.capabilities.uses.lines();
+        assert!(written == 0 && dropped > 0, "{text}: {written} {dropped}");
+    }
+    let (call, lines) = logged(&panicker("panicked at lib.rs: no key", "unreachable"), 1, limits);
+    let failure = call.result.map(drop).expect_err("it traps");
+    assert!(failure.message.contains("stderr: panicked at lib.rs: no key"), "{failure}");
+    assert_eq!(lines, Vec::<String>::new());
+}
+
 #[test]
 fn a_flood_is_cut_to_what_a_record_may_log() {
     let flood = Guest::new(

@@ -2,14 +2,18 @@
 //!
 //! Guests are small core modules in text form; see [`guest`].
 
+mod asking;
 mod calls;
 mod capabilities;
+mod ending;
 mod guest;
+mod handles;
 mod inspecting;
 mod isolation;
 mod limits;
 mod loading;
 mod logging;
+mod room;
 mod waiting;
 
 use std::future::Future;
@@ -18,8 +22,8 @@ use std::time::Duration;
 
 use self::guest::Guest;
 use super::{
-    Answer, Budget, Call, Capabilities, Compiled, Engine, EngineConfig, Grants, Instance, InstanceLimits,
-    InstanceSettings, Key, LoadError, LogLimits, LogSink, Module, OutputLimits, compile,
+    Answer, Budget, Call, Capabilities, Compiled, Engine, EngineConfig, FileLimits, Grants, Instance,
+    InstanceLimits, InstanceSettings, Key, LoadError, LogLimits, LogSink, Module, OutputLimits, compile,
 };
 use crate::batch::{Batch, Headers, Record, TopicPartition};
 use crate::cancel::Cancel;
@@ -58,7 +62,8 @@ fn on_worker<T>(future: impl Future<Output = T>) -> T {
 /// As the host does it, but compiled in this process: the bytes are ours.
 fn make(engine: &Engine, bytes: &[u8], grants: Grants) -> Result<Module, LoadError> {
     let key = Key::from_bytes([7; 32]);
-    let compiled = Compiled::open(compile(bytes, &key)?, &key).expect("it was just sealed");
+    let compiled =
+        Compiled::open(compile(bytes, &key, &FileLimits::default())?, &key).expect("it was just sealed");
     Module::load(engine, &compiled, grants)
 }
 

@@ -1,0 +1,117 @@
+//! Memory that instances share is used up: no fault of the record that finds it so.
+
+use super::guest::{Column, datum};
+use super::*;
+use crate::outcome::{Again, Shared};
+use crate::wasm::{MemoryBudget, Need};
+
+const MIB: usize = 1 << 20;
+
+/// Grows memory by a page until that fails, and then gives up as an allocator does.
+const GROW: &str = "(loop $again
+    (br_if $again (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+    unreachable";
+
+/// Settings with budgets of so many bytes, and the budgets.
+fn sharing(pipeline: usize, host: usize) -> (Arc<InstanceSettings>, [Arc<MemoryBudget>; 2]) {
+    let budgets = [Arc::new(MemoryBudget::of_pipeline(pipeline)), Arc::new(MemoryBudget::new(host))];
+    let memory = Arc::new(budgets.clone());
+    (Arc::new(InstanceSettings { memory, ..InstanceSettings::clone(&settings(LIMITS)) }), budgets)
+}
+
+fn no_room<T>(result: Result<T, Failure>, shared: Shared, key: &str) {
+    let failure = result.err().expect("there is no room");
+    assert_eq!((failure.outcome, failure.again), (Outcome::HostError, Again::WithRoom(shared)), "{failure}");
+    assert!(failure.message.contains(key), "{failure}");
+}
+
+#[test]
+fn a_call_that_finds_no_room_to_grow_says_so_and_whose_room_it_is() {
+    let module = load(&Guest::new(GROW));
+    let cancel = Arc::new(Cancel::new());
+    let budget = Budget { fuel: FUEL, deadline: LONG, cancel: &cancel };
+    for (pipeline, host, shared, key) in [
+        (MIB, 2 * MIB, Shared::Pipeline, "limits.total_memory"),
+        (2 * MIB, MIB, Shared::Host, "host.guest_memory"),
+    ] {
+        let (settings, budgets) = sharing(pipeline, host);
+        let call = on_worker(call_once(&module, &settings, &batch(&["a"]), budget));
+        assert!(call.memory > 900 << 10 && call.memory <= MIB, "{}", call.memory);
+        no_room(call.result, shared, key);
+        for budget in budgets {
+            assert_eq!((budget.used(), budget.live()), (0, 0), "the instance is gone, and its memory free");
+        }
+        on_worker(assert_served_well(&settings, &cancel));
+    }
+}
+
+#[test]
+fn with_everything_set_aside_its_own_limit_is_what_ends_it() {
+    let module = load(&Guest::new(GROW));
+    let (settings, budgets) = sharing(5 * MIB, 5 * MIB);
+    let cancel = Arc::new(Cancel::new());
+    let budget = Budget { fuel: FUEL, deadline: LONG, cancel: &cancel };
+    on_worker(async {
+        let greedy = Instance::start_with(&module, &settings, &cancel, Need::Everything).await;
+        let greedy = greedy.expect("there is room");
+        assert_eq!(budgets[0].used(), LIMITS.memory);
+        let second = Instance::start_with(&module, &settings, &cancel, Need::Everything).await;
+        no_room(second, Shared::Pipeline, "limits.total_memory");
+        // Another one takes all that is left.
+        let other = Instance::start(&module, &settings, &cancel).await.expect("there is room for one more");
+        no_room(other.call(&origin(), &batch(&["a"]), budget).await.result, Shared::Pipeline, "used up");
+        let call = greedy.call(&origin(), &batch(&["a"]), budget).await;
+        assert_outcome(call.result.map(|(_, answer)| answer), Outcome::MemoryLimit, "limit");
+    });
+    assert_eq!((budgets[0].used(), budgets[1].used()), (0, 0));
+}
+
+#[test]
+fn an_instance_that_cannot_start_for_want_of_room_says_so() {
+    let module = load(&Guest::new("(i32.const 1024)").pages(40));
+    let cancel = Arc::new(Cancel::new());
+    let (settings, budgets) = sharing(3 * MIB, 100 * MIB);
+    on_worker(async {
+        let first = Instance::start(&module, &settings, &cancel).await.expect("there is room for one");
+        no_room(Instance::start(&module, &settings, &cancel).await, Shared::Pipeline, "limits.total_memory");
+        assert_eq!((budgets[0].live(), budgets[0].used()), (1, first.memory()));
+        drop(first);
+        assert!(Instance::start(&module, &settings, &cancel).await.is_ok());
+    });
+    // Nor for want of a place in the pool.
+    let engine = Engine::new(&EngineConfig::new(1)).expect("the engine is made");
+    let module =
+        make(&engine, &Guest::new("(i32.const 1024)").core_module(), Grants::ALL).expect("a handler");
+    on_worker(async {
+        let first = Instance::start(&module, &settings, &cancel).await.expect("there is a place");
+        no_room(Instance::start(&module, &settings, &cancel).await, Shared::Host, "");
+        drop(first);
+        assert!(Instance::start(&module, &settings, &cancel).await.is_ok());
+    });
+}
+
+#[test]
+fn a_guest_that_copes_may_answer_but_no_record_fails_for_want_of_room() {
+    let copes = "(drop (memory.grow (i32.const 30)))";
+    let cancel = Arc::new(Cancel::new());
+    let budget = Budget { fuel: FUEL, deadline: LONG, cancel: &cancel };
+    let (settings, _) = sharing(MIB, MIB);
+    let call = |guest: &Guest, settings: &Arc<InstanceSettings>| {
+        on_worker(call_once(&load(guest), settings, &batch(&["a"]), budget)).result.map(|(_, answer)| answer)
+    };
+    let succeeds = Guest::new(&format!("{copes} (i32.const 1024)"));
+    assert!(call(&succeeds, &settings).is_ok());
+    // A failure of input 0, of kind 1 (reject), with an empty code and message.
+    let mut failure = [0; 32];
+    failure[4] = 1;
+    let mut fails = Guest::answer(&[(Column::Failures, &failure, 1)]);
+    no_room(
+        call(&fails.clone().handle(&format!("{copes} (i32.const 2048)")), &settings),
+        Shared::Pipeline,
+        "",
+    );
+    // With room it is the record that fails.
+    fails = fails.with(&datum(5000, b"x"));
+    let answer = call(&fails, &settings).expect("it answers");
+    assert_eq!(answer.failures().len(), 1);
+}
