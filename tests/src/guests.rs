@@ -49,29 +49,6 @@ pub fn text_guest(folder: &str) -> Vec<u8> {
     module
 }
 
-/// A component that looks like a handler, around one function: so many nested loops over so many locals. A thousand
-/// over two thousand keep a compiler busy for minutes.
-///
-/// # Panics
-/// With more loops than locals, of which each counts one up.
-#[must_use]
-pub fn compiler_bomb(loops: usize, locals: usize) -> Vec<u8> {
-    let body: String = (0..loops)
-        .map(|at| format!("(loop (local.set {at} (i32.add (local.get {at}) (i32.const 1)))"))
-        .collect();
-    let text = format!(
-        r#"(component
-            (core module $m (func (export "f") (local {}) {body} {}))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $p (export "f" (func $f)))
-            (export "sandmill:handler/process@0.1.0" (instance $p)))"#,
-        "i32 ".repeat(locals),
-        ")".repeat(loops)
-    );
-    wat::parse_str(text).expect("the text is right")
-}
-
 /// Appends a custom section to a core module.
 fn append_section(module: &mut Vec<u8>, name: &str, content: &[u8]) {
     fn number(bytes: &mut Vec<u8>, mut number: usize) {

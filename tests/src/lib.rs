@@ -14,12 +14,14 @@
 //! - [`contender`]: what the fleet runs, our host or another program that does the same.
 //! - [`ledger`]: what was produced against what arrived; the judge of every delivery test.
 //! - [`chaos`]: a seeded run with faults of all kinds, watched while it goes on.
+//! - [`corpus`]: all handlers that misbehave, run beside a neighbour; [`refusal`]: how a host says no.
 //! - [`guests`], [`access_log`]: handlers and real input.
 //! - [`wait`]: conditions with a deadline; no test sleeps instead.
 
 pub mod access_log;
 pub mod chaos;
 pub mod contender;
+pub mod corpus;
 pub mod fleet;
 pub mod guests;
 pub mod host;
@@ -31,6 +33,7 @@ pub mod page;
 pub mod producer;
 pub mod reader;
 pub mod reaper;
+pub mod refusal;
 pub mod server;
 pub mod wait;
 

@@ -1,7 +1,7 @@
 ;; Grows its table without end on a marked record (`!…`), and gives up when it is denied; every other record is done
 ;; without an output. A core module; the harness adds the contract's `component-type` section.
 (module
-  (memory (export "memory") 2)
+  (memory (export "memory") 10)
   (global $next (mut i32) (i32.const 65536))
 
   ;; Arguments are allocated one behind the other, anew in each call.

@@ -1,51 +1,19 @@
 //! Whatever is wrong before or at the start: the exit code says whose fault it is, and the message names the
-//! thing and what to do, without a chain of causes and without a backtrace.
+//! thing and what to do, without a chain of causes and without a backtrace. Modules that are refused are a part of the
+//! corpus (`corpus`).
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use sandmill_tests::guests::{compiler_bomb, core_guest, guest, text_guest};
+use sandmill_tests::guests::guest;
 use sandmill_tests::host::{Ended, Home, Host};
 use sandmill_tests::job::{Job, quoted};
 use sandmill_tests::kafka::{Kafka, Options};
 use sandmill_tests::ledger::over_keys;
 use sandmill_tests::producer::Producer;
+use sandmill_tests::refusal::{FAILED, REFUSED, USAGE, assert_said, without_what_the_guest_said};
 use sandmill_tests::unique;
-
-/// A pipeline failed while it ran.
-const FAILED: i32 = 1;
-/// Wrong usage or configuration.
-const USAGE: i32 = 2;
-/// The host refused to start.
-const REFUSED: i32 = 3;
-
-/// The run ended with this code, and a message for people that has all of these words.
-#[track_caller]
-fn assert_said(ended: &Ended, code: i32, words: &[&str]) {
-    let text = &ended.stderr;
-    assert_eq!(ended.code, code, "{text}");
-    let lower = text.to_lowercase();
-    for word in words {
-        assert!(lower.contains(&word.to_lowercase()), "{word:?} is not in:\n{text}");
-    }
-    let ours = without_what_the_guest_said(text);
-    for noise in
-        ["panicked", "backtrace", "Caused by", "RUST_BACKTRACE", "Error:", "Error {", "/src/", ".rs:"]
-    {
-        assert!(!ours.contains(noise), "{noise:?} is in:\n{text}");
-    }
-    let last = text.lines().last().unwrap_or_default();
-    assert!(last.starts_with("sandmill: "), "the last line is not the message:\n{text}");
-    assert!(last.len() < 600, "a message of {} bytes", last.len());
-}
-
-/// The host's own words: a guest's standard error is passed on, in lines of its own and at the end of what
-/// its trap says.
-fn without_what_the_guest_said(text: &str) -> String {
-    let ours = text.lines().filter(|line| !line.contains("source=\"stderr\""));
-    ours.map(|line| line.split("; stderr: ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
-}
 
 /// `sandmill run` of this module on a broker that has the topics.
 fn run_module(module: &Path) -> Ended {
@@ -54,102 +22,9 @@ fn run_module(module: &Path) -> Ended {
     job.start().end(Duration::from_secs(90))
 }
 
-fn module_of(name: &str, content: &[u8]) -> (Home, PathBuf) {
-    let home = Home::new();
-    let path = home.file(name, content);
-    (home, path)
-}
-
 #[test]
 fn no_such_module() {
     assert_said(&run_module(Path::new("/nowhere/missing.wasm")), REFUSED, &["/nowhere/missing.wasm"]);
-}
-
-#[test]
-fn a_file_that_is_no_wasm() {
-    let (_home, path) = module_of("notes.wasm", b"these are notes, not a module");
-    assert_said(&run_module(&path), REFUSED, &["notes.wasm", "not", "wasm"]);
-}
-
-#[test]
-fn an_empty_file() {
-    let (_home, path) = module_of("empty.wasm", b"");
-    assert_said(&run_module(&path), REFUSED, &["empty.wasm", "empty"]);
-}
-
-#[test]
-fn a_module_cut_short() {
-    let whole = std::fs::read(guest("echo")).expect("the handler was built");
-    let (_home, path) = module_of("cut.wasm", &whole[..whole.len() / 2]);
-    assert_said(&run_module(&path), REFUSED, &["cut.wasm"]);
-}
-
-#[test]
-fn a_core_module_cut_short() {
-    let whole = std::fs::read(core_guest("echo")).expect("the handler was built");
-    let (_home, path) = module_of("cut-core.wasm", &whole[..whole.len() - 100]);
-    assert_said(&run_module(&path), REFUSED, &["cut-core.wasm"]);
-}
-
-#[test]
-fn a_core_module_without_the_exports() {
-    let (_home, path) = module_of("bare.wasm", b"\0asm\x01\0\0\0");
-    assert_said(&run_module(&path), REFUSED, &["bare.wasm", "core module"]);
-}
-
-#[test]
-fn a_component_without_the_exports() {
-    let (_home, path) = module_of("hollow.wasm", &text_guest("no-exports"));
-    assert_said(&run_module(&path), REFUSED, &["hollow.wasm", "export", "sandmill:handler"]);
-}
-
-#[test]
-fn another_version_of_the_contract() {
-    let ended = run_module(&guest("hostile_other_version"));
-    assert_said(&ended, REFUSED, &["hostile_other_version.wasm", "9.0.0", "0.1.0"]);
-}
-
-#[test]
-fn an_unknown_import() {
-    let (_home, path) = module_of("asks.wasm", &text_guest("unknown-import"));
-    assert_said(&run_module(&path), REFUSED, &["asks.wasm", "acme:storage/disk"]);
-}
-
-#[test]
-fn a_handler_that_fails_in_start() {
-    assert_said(&run_module(&guest("hostile_start_fails")), REFUSED, &["start", "as the config asks"]);
-}
-
-#[test]
-fn a_handler_that_traps_in_start() {
-    let job = Job::new(Kafka::shared(), &guest("hostile_start_fails"), 1).config("how", "trap");
-    let ended = job.start().end(Duration::from_secs(90));
-    assert_said(&ended, REFUSED, &["hostile_start_fails.wasm", "start", "trap"]);
-}
-
-#[test]
-fn a_handler_that_never_ends_its_start() {
-    let job = Job::new(Kafka::shared(), &guest("hostile_start_fails"), 1).config("how", "spin").set_in(
-        "limits",
-        "deadline",
-        "\"500ms\"",
-    );
-    assert_said(&job.start().end(Duration::from_secs(90)), REFUSED, &["start"]);
-}
-
-#[test]
-fn a_module_that_never_ends_its_start_section() {
-    let (_home, path) = module_of("eager.wasm", &text_guest("start-section"));
-    let job = Job::new(Kafka::shared(), &path, 1).set_in("limits", "deadline", "\"500ms\"");
-    assert_said(&job.start().end(Duration::from_secs(90)), REFUSED, &["eager.wasm", "does not start"]);
-}
-
-#[test]
-fn a_bomb_for_the_compiler() {
-    let (_home, path) = module_of("bomb.wasm", &compiler_bomb(1_000, 2_000));
-    let job = Job::new(Kafka::shared(), &path, 1).set_host("compile_time", "\"300ms\"");
-    let ended = job.start().end(Duration::from_secs(90));
-    assert_said(&ended, REFUSED, &["bomb.wasm", "longer than 300ms", "host.compile_time"]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use sandmill::deploy::{CompileError, CompileLimits, Compiler, Modules, Refused};
 use sandmill::wasm::{Digest, Engine, EngineConfig, FileLimits, Grants, LoadError};
-use sandmill_tests::guests::{compiler_bomb, guest};
+use sandmill_tests::corpus::modules::compiler_bomb;
+use sandmill_tests::guests::guest;
 use sandmill_tests::job::{DONE, Job};
 use sandmill_tests::kafka::Kafka;
 use sandmill_tests::ledger::{Ledger, Order, over_keys};
@@ -201,7 +202,7 @@ fn a_bomb_is_refused_while_records_flow() {
     let mut host = job.start();
     host.wait_ready();
     // Beside the running host and on its cache, as a deploy does it.
-    let bomb = job.home.file("bomb.wasm", compiler_bomb(1_000, 2_000));
+    let bomb = job.home.file("bomb.wasm", compiler_bomb(3_000, 4_000));
     let other = Job::new(kafka, &bomb, 1).set_host("compile_time", "\"3s\"");
     let file = job.home.file("bomb.toml", other.file_of(&other.pipeline()));
     let mut check = job.home.spawn(&[Path::new("check"), Path::new("--config"), &file]);

@@ -10,6 +10,7 @@ mod broker_faults;
 mod chaos;
 mod circuit;
 mod compiling;
+mod corpus;
 mod crash;
 mod demo;
 mod failures;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `step` (default) | asks for nearly 2 GiB at once, the most that Rust allocates on a 32-bit machine |
 //! | `pages` | asks for 64 KiB after 64 KiB, and writes to each |
+//! | `hold` | takes memory as `pages` does, and then waits for an hour with it |
 //! | `leak` | keeps one MiB more for each marked record, until there is none |
 //!
 //! | config `then` | once memory is denied |
@@ -13,17 +14,22 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::hint::black_box;
+use std::thread;
+use std::time::Duration;
 
 use sandmill_guest::{Config, Failure, Handler, Outputs, Record, StartError};
 
 const PAGE: usize = 64 * 1024;
 const STEP: usize = 2 * 1024 * 1024 * 1024 - PAGE;
 const LEAK: usize = 1024 * 1024;
+/// Longer than any deadline.
+const LONG: Duration = Duration::from_secs(3_600);
 
 #[derive(Clone, Copy)]
 enum How {
     Step,
     Pages,
+    Hold,
     Leak,
 }
 
@@ -39,9 +45,12 @@ impl Handler for Memory {
         let how = match config.get("how").unwrap_or("step") {
             "step" => How::Step,
             "pages" => How::Pages,
+            "hold" => How::Hold,
             "leak" => How::Leak,
             other => {
-                return Err(format!("config key `how` is {other:?}: expected step, pages or leak").into());
+                return Err(
+                    format!("config key `how` is {other:?}: expected step, pages, hold or leak").into()
+                );
             }
         };
         let cope = match config.get("then").unwrap_or("abort") {
@@ -69,9 +78,13 @@ impl Memory {
     fn take(&mut self, mut allocate: impl FnMut(usize) -> Option<Vec<u8>>) -> bool {
         match self.how {
             How::Step => allocate(STEP).is_some(),
-            How::Pages => {
+            How::Pages | How::Hold => {
                 let mut pages = Vec::new();
                 while keep(&mut pages, allocate(PAGE)) {}
+                if let How::Hold = self.how {
+                    #[allow(clippy::disallowed_methods, reason = "to keep it is what this is for")]
+                    thread::sleep(LONG);
+                }
                 false
             }
             How::Leak => {
@@ -117,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_record_without_the_mark_comes_out() {
-        for how in ["step", "pages", "leak"] {
+        for how in ["step", "pages", "hold", "leak"] {
             let mut memory = Harness::<Memory>::start([("how", how)]).expect("the config is right");
             assert_eq!(memory.run(["a", ""]).texts(), ["a", ""]);
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `calls` (default) | frames without memory: the engine's own stack runs out |
 //! | `frames` | a KiB of locals in each frame: the guest's stack in its linear memory runs out |
+//! | `indirect` | the same as `calls`, through a table of functions: nobody can tell beforehand who calls whom |
 
 use std::hint::black_box;
 
@@ -12,6 +13,7 @@ use sandmill_guest::{Config, Failure, Handler, Outputs, Record, StartError};
 enum Recursion {
     Calls,
     Frames,
+    Indirect,
 }
 
 #[sandmill_guest::handler]
@@ -20,7 +22,8 @@ impl Handler for Recursion {
         match config.get("how").unwrap_or("calls") {
             "calls" => Ok(Self::Calls),
             "frames" => Ok(Self::Frames),
-            other => Err(format!("config key `how` is {other:?}: expected calls or frames").into()),
+            "indirect" => Ok(Self::Indirect),
+            other => Err(format!("config key `how` is {other:?}: expected calls, frames or indirect").into()),
         }
     }
 
@@ -29,6 +32,7 @@ impl Handler for Recursion {
             let depth = match self {
                 Self::Calls => calls(u64::MAX),
                 Self::Frames => frames(u64::MAX),
+                Self::Indirect => indirect(u64::MAX),
             };
             return Err(Failure::reject("unreachable", format!("came back from depth {depth}")));
         }
@@ -49,15 +53,22 @@ fn frames(left: u64) -> u64 {
     if left == 0 { frame[0] } else { frames(left - 1) ^ black_box(&frame)[1] }
 }
 
+/// Through an address that the compiler cannot see through, so that it is looked up in the table of functions.
+#[inline(never)]
+fn indirect(left: u64) -> u64 {
+    let next: fn(u64) -> u64 = black_box(indirect);
+    if left == 0 { 1 } else { next(left - 1).rotate_left(1) ^ left }
+}
+
 #[cfg(test)]
 mod tests {
     use sandmill_guest::testing::Harness;
 
-    use super::{Recursion, calls, frames};
+    use super::{Recursion, calls, frames, indirect};
 
     #[test]
     fn a_record_without_the_mark_comes_out() {
-        for how in ["calls", "frames"] {
+        for how in ["calls", "frames", "indirect"] {
             let mut recursion = Harness::<Recursion>::start([("how", how)]).expect("the config is right");
             assert_eq!(recursion.run(["a", ""]).texts(), ["a", ""]);
         }
@@ -68,5 +79,6 @@ mod tests {
     fn the_depth_is_what_was_asked_for() {
         assert_eq!(calls(2), (1_u64.rotate_left(1) ^ 1).rotate_left(1) ^ 2);
         assert_eq!(frames(3), 3 ^ 2 ^ 1);
+        assert_eq!(indirect(2), calls(2));
     }
 }
