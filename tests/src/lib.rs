@@ -16,10 +16,12 @@
 //! - [`chaos`]: a seeded run with faults of all kinds, watched while it goes on.
 //! - [`corpus`]: all handlers that misbehave, run beside a neighbour; [`refusal`]: how a host says no.
 //! - [`guests`], [`access_log`]: handlers and real input.
+//! - [`conditions`], [`page`]: results for the documentation, and where they stand in it.
 //! - [`wait`]: conditions with a deadline; no test sleeps instead.
 
 pub mod access_log;
 pub mod chaos;
+pub mod conditions;
 pub mod contender;
 pub mod corpus;
 pub mod fleet;

@@ -6,6 +6,7 @@
 mod bench;
 mod bugs;
 mod chaos;
+mod corpus;
 mod counts;
 mod deny;
 mod fuzz;
@@ -40,6 +41,8 @@ cargo xtask TASK
   chaos --against confluent [--minutes N] [--seed N] [--docs]
                           the same for our host and then for Confluent's Parallel Consumer, for 3 minutes each unless
                           said otherwise; both ledgers side by side, with --docs also into docs/DELIVERY.md
+  corpus [--docs]         every handler that misbehaves on purpose, beside a well-behaved one; with --docs what came of
+                          each into docs/SECURITY.md
   bench [OPTIONS…]        build everything, peers included, and run the ladder of benchmarks with these options
                           (--help shows them): --quick takes minutes, all of it up to an hour
   profile [WORKLOAD]      flame graphs of host and handler under noop, parse (unless said otherwise) or
@@ -105,6 +108,16 @@ fn run() -> Result<ExitCode> {
                 }
             }
             return chaos::run(&paths, &options);
+        }
+        "corpus" => {
+            let mut docs = false;
+            while let Some(argument) = arguments.next()? {
+                match argument {
+                    Long("docs") => docs = true,
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            return corpus::run(&paths, docs);
         }
         "bench" => {
             let passed: Vec<OsString> = arguments.raw_args()?.collect();

@@ -7,15 +7,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lexopt::prelude::*;
-use sandmill_tests::chaos::{Column, Conditions, Ledgers, Session, run_with};
+use sandmill_tests::chaos::{Column, Ledgers, Session, run_with};
+use sandmill_tests::conditions::Conditions;
 use sandmill_tests::contender::Contender;
 use sandmill_tests::kafka::Kafka;
-use sandmill_tests::required_path;
+
+/// What decides over the ledgers.
+const CODE: [&str; 4] = ["../host", "../kafka-ffi", "../tests/src", "../benches/peers"];
 
 struct Options {
     /// None with `render`.
@@ -38,7 +41,7 @@ fn main() -> Result<ExitCode> {
     // Its processes run in folders of their own.
     let jar = options.jar.context("--jar is missing")?.canonicalize().context("--jar names no file")?;
     let contenders = [Contender::Sandmill, Contender::ParallelConsumer(jar)];
-    let conditions = conditions(&contenders)?;
+    let conditions = Conditions::gather(&contenders, &CODE)?;
     println!("seed {}, {} minutes", options.seed, options.minutes);
     let (mut columns, mut kept) = (Vec::new(), true);
     for contender in contenders {
@@ -78,43 +81,6 @@ fn options() -> Result<Options> {
         }
     }
     Ok(options)
-}
-
-fn conditions(contenders: &[Contender]) -> Result<Conditions> {
-    let machine = sandmill::bench::Conditions::gather()?;
-    let version = |contender: &Contender| {
-        contender.versions().with_context(|| format!("{} cannot be started", contender.name()))
-    };
-    Ok(Conditions {
-        date: machine.date,
-        tree: tree(),
-        cpu: machine.cpu,
-        cores: machine.cores,
-        memory_gib: machine.memory_gib,
-        load_average: machine.load_average,
-        kafka: kafka()?,
-        versions: contenders.iter().map(version).collect::<Result<_>>()?,
-    })
-}
-
-/// The brokers' version, as their jar is named.
-fn kafka() -> Result<String> {
-    let jars = fs::read_dir(required_path("SANDMILL_KAFKA_LIBS"))?;
-    let version = |name: &str| Some(name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?.to_owned());
-    jars.filter_map(|jar| version(&jar.ok()?.file_name().into_string().ok()?))
-        .next()
-        .context("SANDMILL_KAFKA_LIBS holds no kafka-clients")
-}
-
-/// The commit that is checked out, with a mark where code differs from it; empty outside a repository.
-fn tree() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-    };
-    let code = ["status", "--porcelain", "--", "../host", "../kafka-ffi", "../tests/src", "../benches/peers"];
-    let changed = !git(&code).is_empty();
-    format!("{}{}", git(&["rev-parse", "--short=12", "HEAD"]), if changed { "+" } else { "" })
 }
 
 /// What the results file holds; nothing where there is none yet.

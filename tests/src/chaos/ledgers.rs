@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use crate::conditions::Conditions;
 use crate::page::Marks;
 
 /// The marks between which `docs/DELIVERY.md` has the tables.
@@ -29,27 +30,6 @@ pub struct Session {
     pub conditions: Conditions,
     /// One for each program, in the order in which they ran.
     pub columns: Vec<Column>,
-}
-
-/// Machine and versions.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Conditions {
-    /// When it began, UTC.
-    pub date: String,
-    /// Commit of the working tree; `+` when it holds changes.
-    pub tree: String,
-    /// The processor's name.
-    pub cpu: String,
-    /// Cores that all of it shares: brokers, processes, the harness.
-    pub cores: usize,
-    /// Memory of the machine.
-    pub memory_gib: f64,
-    /// Runnable processes on average over the last minute, before it began.
-    pub load_average: f64,
-    /// Version of the brokers.
-    pub kafka: String,
-    /// Of each program, in the order of the columns.
-    pub versions: Vec<String>,
 }
 
 /// One program's ledger.

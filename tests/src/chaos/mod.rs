@@ -17,7 +17,7 @@ mod plan;
 mod watch;
 
 pub use input::Input;
-pub use ledgers::{Column, Conditions, Ledgers, Session};
+pub use ledgers::{Column, Ledgers, Session};
 pub use plan::{Act, Step, Who, plan};
 pub use watch::{Stillness, Watch};
 

@@ -2,7 +2,8 @@
 //!
 //! It is data. A [`Case`] is one way in which one handler of `examples-wasm/hostile` does harm, with the [`Fate`] that
 //! the host has for it. Cases that run are in [`GROUPS`]: those of a group are pipelines of one host, with a well-behaved
-//! neighbour beside them ([`beside`]). Cases that no host runs are in [`REFUSED`]. The end-to-end tests run both.
+//! neighbour beside them ([`beside`]). Cases that no host runs are in [`REFUSED`]. The end-to-end tests run both, and
+//! the table of `docs/SECURITY.md` is made of both ([`table`]).
 //!
 //! Unless its fate says otherwise, a handler misbehaves only on marked records. So all others can be held to coming
 //! out untouched, those of its own batch included.
@@ -11,6 +12,7 @@ pub mod beside;
 pub mod modules;
 pub mod refused;
 mod running;
+pub mod table;
 
 pub use refused::REFUSED;
 pub use running::GROUPS;

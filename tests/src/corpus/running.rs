@@ -117,7 +117,7 @@ const TIME: &[Case] = &[
     case("spin", "the same where fuel is plenty", Marked("deadline"))
         .config(&[("how", "compute")])
         .limits(TIME_ONLY),
-    case("spin", "asks for the time without end", Marked("deadline"))
+    case("spin", "asks for the time without end, where calls are plenty", Marked("deadline"))
         .config(&[("how", "clock")])
         .limits(TIME_ONLY),
     case("spin", "fills 8 MiB without end, each time in one instruction", Marked("deadline"))
