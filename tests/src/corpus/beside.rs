@@ -231,6 +231,9 @@ impl<'k> Attack<'k> {
         for (key, value) in case.limits {
             job = job.set_in("limits", key, value);
         }
+        for (table, key, value) in case.grants {
+            job = job.set_in(table, key, value);
+        }
         Self { case, job, ledger: Ledger::default(), victims: BTreeSet::new() }
     }
 

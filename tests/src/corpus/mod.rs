@@ -43,6 +43,8 @@ pub struct Case {
     pub limits: Settings,
     /// Keys of `[host]`. Only for what is refused: those that run share a host.
     pub host: Settings,
+    /// What it is granted beyond the log: tables of the pipeline, their keys, and values as TOML has them.
+    pub grants: &'static [(&'static str, &'static str, &'static str)],
     /// The value of a marked record.
     pub mark: &'static str,
 }
@@ -95,7 +97,17 @@ pub struct Group {
 
 /// A case of a crate; everything else at its default.
 const fn case(folder: &'static str, does: &'static str, fate: Fate) -> Case {
-    Case { folder, does, fate, module: Module::Crate, config: &[], limits: &[], host: &[], mark: "!harm" }
+    Case {
+        folder,
+        does,
+        fate,
+        module: Module::Crate,
+        config: &[],
+        limits: &[],
+        host: &[],
+        grants: &[],
+        mark: "!harm",
+    }
 }
 
 impl Case {
@@ -109,6 +121,10 @@ impl Case {
 
     const fn host(self, host: Settings) -> Self {
         Self { host, ..self }
+    }
+
+    const fn grants(self, grants: &'static [(&'static str, &'static str, &'static str)]) -> Self {
+        Self { grants, ..self }
     }
 
     const fn text(self) -> Self {

@@ -12,6 +12,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "stack", memory: 16, guest_memory: 64, cases: STACK },
     Group { name: "time", memory: 16, guest_memory: 128, cases: TIME },
     Group { name: "host calls", memory: 32, guest_memory: 192, cases: HOST_CALLS },
+    Group { name: "capabilities", memory: 16, guest_memory: 128, cases: CAPABILITIES },
     Group { name: "start", memory: 16, guest_memory: 32, cases: START },
 ];
 
@@ -159,3 +160,34 @@ const HOST_CALLS: &[Case] = &[
 const START: &[Case] =
     &[case("start-fails", "starts when the host tries it, and from some moment on never again", EveryStart)
         .config(&[("how", "late")])];
+
+/// A secret, and a metric that may show it.
+const KEEPS: &[(&str, &str, &str)] =
+    &[("secrets", "token", "{ env = \"HOME\" }"), ("metrics", "leaks", "{ labels = [\"key\"] }")];
+/// A server that is down, and may be asked.
+const ASKS: &[(&str, &str, &str)] = &[("allow", "http", "[\"http://127.0.0.9:9\"]")];
+
+/// What is granted, used to harm.
+const CAPABILITIES: &[Case] = &[
+    case(
+        "leak",
+        "writes its secret to the log and the standard streams, and rejects with it",
+        Marked("rejected"),
+    )
+    .config(&[("how", "log")])
+    .grants(KEEPS),
+    case("leak", "panics with its secret", Marked("trap")).config(&[("how", "panic")]).grants(KEEPS),
+    case("leak", "puts its secret into a label", Nothing).config(&[("how", "label")]).grants(KEEPS),
+    case("metric-flood", "makes a thousand series, and records what no counter should add", Nothing)
+        .grants(&[("metrics", "floods", "{ labels = [\"key\"] }")]),
+    case(
+        "requests",
+        "asks for loopback, private networks and the metadata of clouds, in all spellings",
+        Nothing,
+    )
+    .config(&[("how", "inside"), ("url", "http://127.0.0.9:9")])
+    .grants(ASKS),
+    case("requests", "sends a hundred requests and lets go of none", Nothing)
+        .config(&[("how", "many"), ("url", "http://127.0.0.9:9")])
+        .grants(ASKS),
+];

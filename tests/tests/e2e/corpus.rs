@@ -46,6 +46,11 @@ fn host_calls_without_measure_are_refused() {
 }
 
 #[test]
+fn what_is_granted_harms_nobody() {
+    promises_are_kept_beside("capabilities");
+}
+
+#[test]
 fn a_handler_that_starts_no_more_fails_its_own_records_only() {
     promises_are_kept_beside("start");
 }
