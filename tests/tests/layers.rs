@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Crates that few folders of `host/src` alone may name. The Kafka client has two: the host's side, and the
 /// bare client with which the host is compared.
-const OWNERS: [(&str, &[&str]); 9] = [
+const OWNERS: [(&str, &[&str]); 11] = [
     ("rdkafka", &["kafka", "bench/client"]),
     ("sandmill_kafka_ffi", &["kafka", "bench/client"]),
     ("sandmill_guest", &["bench/native"]),
@@ -15,6 +15,8 @@ const OWNERS: [(&str, &[&str]); 9] = [
     ("wasmtime_wasi", &["wasm"]),
     ("wasmparser", &["wasm"]),
     ("axum", &["http"]),
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
     ("prometheus", &["telemetry"]),
 ];
 
