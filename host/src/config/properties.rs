@@ -229,12 +229,11 @@ fn from_file(file: &str, node: &Node, folder: &Path) -> Result<Property, String>
         Origin::File { .. } => folder.join(file),
         _ => PathBuf::from(file),
     };
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
     // Editors and `echo` end a file with a line break that is no part of the secret.
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     match value {
-        "" => Err(format!("{} is empty", path.display())),
+        "" => Err(format!("{path:?} is empty")),
         value => Ok(Property { value: value.to_owned(), from: Some(Reference::File(path)) }),
     }
 }
