@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Crates that few folders of `host/src` alone may name. The Kafka client has two: the host's side, and the
 /// bare client with which the host is compared.
-const OWNERS: [(&str, &[&str]); 15] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("rdkafka", &["kafka", "bench/client"]),
     ("sandmill_kafka_ffi", &["kafka", "bench/client"]),
     ("sandmill_guest", &["bench/native"]),
@@ -15,12 +15,13 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("wasmtime_wasi", &["wasm"]),
     ("wasmtime_wasi_http", &["wasm"]),
     ("wasmparser", &["wasm"]),
-    ("hyper_util", &["outgoing"]),
+    ("hyper_util", &["http", "outgoing"]),
     ("hyper_rustls", &["outgoing"]),
     ("rustls", &["outgoing"]),
     ("rustls_native_certs", &["outgoing"]),
     ("tower_service", &["outgoing"]),
     ("axum", &["http"]),
+    ("hyper", &["http"]),
     ("prometheus", &["telemetry"]),
 ];
 

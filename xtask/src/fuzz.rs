@@ -1,24 +1,34 @@
-//! `cargo xtask fuzz`: coverage-guided inputs against the bookkeeping of a partition.
+//! `cargo xtask fuzz`: inputs that try to break what must hold for any of them.
 //!
-//! cargo-fuzz compiles the targets of `fuzz/` so that they tell libFuzzer which code an input reached. Its
-//! sanitizers need an unstable compiler and look for what safe Rust does not have: without them the pinned one does.
+//! cargo-fuzz compiles the targets of `fuzz/`, which are pure, so that they tell libFuzzer which code an input reached.
+//! Its sanitizers need an unstable compiler and look for what safe Rust does not have: without them the pinned one does.
+//! The targets of `fuzz/whole/` need the whole host, which would compile for half an hour that way: their own program
+//! draws inputs, and is guided by what the host says.
+//!
 //! New inputs go on from run to run in the target folder. One that breaks a check lands in `fuzz/seeds`, where every
 //! test run meets it again.
 
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::paths::Paths;
-use crate::{shell, tools};
+use crate::{guests, shell, tools};
 
 /// The release that is installed where none is there.
 const VERSION: &str = "0.13.2";
 
 /// As `fuzz/Cargo.toml` names them.
-const TARGETS: [&str; 3] = ["decode", "round_trip", "sequence"];
+const PURE: [&str; 5] = ["decode", "round_trip", "sequence", "answer", "config"];
+/// As `fuzz/whole/src/lib.rs` names them.
+const WHOLE: [&str; 3] = ["module", "lift", "http"];
+
+/// How far one may go astray before it counts as broken: seconds for an input, MiB of memory.
+const LIMITS: [&str; 2] = ["-timeout=10", "-rss_limit_mb=512"];
 
 /// What a target says of its run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,56 +38,78 @@ struct Told {
     places: u64,
     /// Inputs that were tried.
     inputs: u64,
+    /// Kinds of things that the host said.
+    kinds: u64,
 }
 
 /// Runs the targets one after the other; the code tells whether all checks held.
 pub fn run(paths: &Paths, target: Option<&str>, minutes: u64) -> Result<ExitCode> {
-    if let Some(target) = target {
-        ensure!(TARGETS.contains(&target), "there is no target {target:?}, only {}", TARGETS.join(", "));
-    }
+    let chosen: Vec<&str> =
+        PURE.into_iter().chain(WHOLE).filter(|name| target.is_none_or(|target| target == *name)).collect();
+    ensure!(!chosen.is_empty(), "there is no such target, only {}, {}", PURE.join(", "), WHOLE.join(", "));
     tools::require(&[tools::CXX])?;
-    let program = tools::installed(paths, "cargo-fuzz", VERSION)?;
     let mut lines = Vec::new();
     let mut broken = Vec::new();
-    for name in TARGETS.into_iter().filter(|name| target.is_none_or(|target| target == *name)) {
+    for name in chosen {
         println!("\n== {name}: {minutes} minutes");
         let mut told = Told::default();
-        let mut command = command(paths, program.as_os_str(), name, minutes)?;
+        let mut command =
+            if WHOLE.contains(&name) { whole(paths, name, minutes)? } else { pure(paths, name, minutes)? };
         let held = watched(&mut command, |line| told.read(line))?;
-        lines.push(format!(
-            "{name:>12}  {} inputs, {} of {} places in the code reached: {}",
-            told.inputs,
-            told.reached,
-            told.places,
-            if held { "held" } else { "BROKEN" }
-        ));
+        lines.push(format!("{name:>12}  {told}: {}", if held { "held" } else { "BROKEN" }));
         if !held {
             broken.push(name);
         }
     }
     println!("\n{}", lines.join("\n"));
     for name in &broken {
-        println!("{name}: the input is in fuzz/seeds/{name}; `cargo test -p sandmill-fuzz` runs it alone");
+        let package = if WHOLE.contains(name) { "sandmill-fuzz-whole" } else { "sandmill-fuzz" };
+        println!(
+            "{name}: the input is in fuzz/seeds/{name}; `cargo test --release -p {package}` runs it alone"
+        );
     }
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn command(paths: &Paths, program: &std::ffi::OsStr, name: &str, minutes: u64) -> Result<Command> {
-    let work = paths.target.join("fuzz");
-    let found = work.join("corpus").join(name);
-    fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
-    let seeds = paths.root.join("fuzz/seeds").join(name);
+/// Under libFuzzer.
+fn pure(paths: &Paths, name: &str, minutes: u64) -> Result<Command> {
+    let program = tools::installed(paths, "cargo-fuzz", VERSION)?;
+    let (seeds, found) = folders(paths, name)?;
     let mut command = paths.command(program);
     command
         .args(["fuzz", "run", "--sanitizer", "none", "--features", "libfuzzer", "--target-dir"])
-        .arg(work.join("build"))
+        .arg(paths.target.join("fuzz").join("build"))
         .arg(name)
         // New inputs go into the first folder.
         .args([&found, &seeds])
-        .args(["--", "-print_final_stats=1", "-timeout=10", "-rss_limit_mb=512"])
+        .args(["--", "-print_final_stats=1"])
+        .args(LIMITS)
         .arg(format!("-max_total_time={}", minutes * 60))
         .arg(format!("-artifact_prefix={}/", seeds.display()));
     Ok(command)
+}
+
+/// In a program that has the whole host in it, with the compiled handlers.
+fn whole(paths: &Paths, name: &str, minutes: u64) -> Result<Command> {
+    let guests = guests::build(paths)?;
+    let (seeds, found) = folders(paths, name)?;
+    let mut cargo = paths.cargo();
+    cargo
+        .args(["run", "--release", "--package", "sandmill-fuzz-whole", "--", name])
+        .args(["--seconds", &(minutes * 60).to_string()])
+        .arg("--seeds")
+        .arg(seeds)
+        .arg("--corpus")
+        .arg(found)
+        .env("SANDMILL_GUESTS", guests);
+    Ok(cargo)
+}
+
+/// Where its seeds are, and where inputs go that led somewhere.
+fn folders(paths: &Paths, name: &str) -> Result<(PathBuf, PathBuf)> {
+    let found = paths.target.join("fuzz").join("corpus").join(name);
+    fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
+    Ok((paths.root.join("fuzz/seeds").join(name), found))
 }
 
 /// Runs it, shows all but each new input, and hands the lines to `look`; gives whether it succeeded.
@@ -119,6 +151,17 @@ impl Told {
         }
         self.places = behind("Loaded 1 modules   (").unwrap_or(self.places);
         self.inputs = behind("stat::number_of_executed_units:").unwrap_or(self.inputs);
+        self.kinds = behind("stat::kinds:").unwrap_or(self.kinds);
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} inputs", self.inputs)?;
+        match self.places {
+            0 => write!(f, ", {} kinds of answers", self.kinds),
+            places => write!(f, ", {} of {places} places in the code reached", self.reached),
+        }
     }
 }
 
@@ -137,7 +180,16 @@ mod tests {
         ] {
             told.read(line);
         }
-        assert_eq!(told, Told { reached: 417, places: 1537, inputs: 166_660 });
+        assert_eq!(told, Told { reached: 417, places: 1537, inputs: 166_660, kinds: 0 });
+    }
+
+    #[test]
+    fn what_the_other_program_says_is_counted() {
+        let mut told = Told::default();
+        for line in ["#900 17 kinds, slowest 1s", "stat::number_of_executed_units: 1234", "stat::kinds: 56"] {
+            told.read(line);
+        }
+        assert_eq!(told.to_string(), "1234 inputs, 56 kinds of answers");
     }
 
     #[test]
@@ -151,11 +203,16 @@ mod tests {
     }
 
     #[test]
-    fn the_targets_are_those_of_the_crate() {
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/Cargo.toml");
-        let manifest = fs::read_to_string(manifest).expect("the crate has a manifest");
+    fn the_targets_are_those_of_the_crates() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz");
+        let read = |file: &str| fs::read_to_string(format!("{folder}/{file}")).expect("the crate has it");
+        let manifest = read("Cargo.toml");
         let named = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/"));
         let named: Vec<&str> = named.filter_map(|file| file.strip_suffix(".rs\"")).collect();
-        assert_eq!(named, TARGETS);
+        assert_eq!(named, PURE);
+        let list = read("whole/src/lib.rs");
+        let named = list.lines().filter_map(|line| line.trim().strip_prefix("Target { name: \""));
+        let named: Vec<&str> = named.filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(named, WHOLE);
     }
 }

@@ -51,9 +51,10 @@ cargo xtask TASK
                           the simulation finds each; with NAME only those whose names contain it
   metadata-sizes          how long commit metadata gets for typical and worst gaps, beside that of Confluent's
                           Parallel Consumer: into benches/results and docs/COMMIT-METADATA.md
-  fuzz [--target NAME] [--minutes N]
-                          look for inputs that break the bookkeeping of a partition: each target of fuzz/, or the
-                          one named, for 5 minutes unless said otherwise; what breaks it is kept in fuzz/seeds
+  fuzz [TARGET] [--minutes N]
+                          look for inputs that break what must hold of commit metadata, answers, configuration,
+                          modules and HTTP: each target of fuzz/, or the one named, for 5 minutes unless said
+                          otherwise; what breaks it is kept in fuzz/seeds
   check                   formatting and lints alone
   guests                  compile the example handlers for wasm32-wasip2 and wasm32-wasip1
   kafka                   fetch the jars of Apache Kafka for the end-to-end tests, once
@@ -146,6 +147,7 @@ fn run() -> Result<ExitCode> {
             while let Some(argument) = arguments.next()? {
                 match argument {
                     Long("target") => target = Some(arguments.value()?.string()?),
+                    Value(name) if target.is_none() => target = Some(name.string()?),
                     Long("minutes") => minutes = arguments.value()?.parse()?,
                     other => return Err(other.unexpected().into()),
                 }

@@ -113,6 +113,8 @@ impl JsonSchema for Number {
 const METRICS: usize = 32;
 /// Labels of one, at most.
 const LABELS: usize = 8;
+/// Buckets of one, at most.
+const BUCKETS: usize = 32;
 /// Series of one, at most.
 const SERIES: u32 = 1_000;
 
@@ -147,7 +149,7 @@ pub(super) fn problem(name: &str, metric: &Metric) -> Option<(&'static str, Stri
     if !(1..=SERIES).contains(&metric.series) {
         return Some(("series", format!("{} is out of range; choose from 1 to {SERIES}", metric.series)));
     }
-    let most = crate::telemetry::guest::BUCKETS;
+    let most = BUCKETS;
     match (metric.kind, metric.buckets.len()) {
         (MetricKind::Histogram, 0) => Some((
             "",

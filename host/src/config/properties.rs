@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -18,6 +19,8 @@ use super::librdkafka::{RESERVED, canonical, is_secret, names, reserved};
 use super::suggest::nearest;
 use super::tree::{Node, Step, Value};
 
+/// Bytes of a file with a secret, at most: a bundle of certificates has a few hundred KiB.
+const LARGEST_FILE: u64 = 1 << 20;
 /// Shown in place of a secret.
 const REDACTED: &str = "<redacted>";
 
@@ -246,14 +249,23 @@ fn from_file(file: &str, node: &Node, folder: &Path) -> Result<Kept, String> {
         Origin::File { .. } => folder.join(file),
         _ => PathBuf::from(file),
     };
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = read_text(&path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
     // Editors and `echo` end a file with a line break that is no part of the secret.
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     match value {
-        "" => Err(format!("{} is empty", path.display())),
+        "" => Err(format!("{path:?} is empty")),
         value => Ok(Kept { value: value.to_owned(), from: Reference::File(path) }),
     }
+}
+
+/// A file's text, if it is no larger than a secret may be: a device has no end.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other(format!("it has more than {} KiB", LARGEST_FILE >> 10)));
+    }
+    Ok(text)
 }
 
 fn from_environment(name: &str, environment: &BTreeMap<String, String>) -> Result<Kept, String> {

@@ -1,8 +1,9 @@
-//! What the host answers over HTTP: metrics, health, status. The only part that names `axum`.
+//! What the host answers over HTTP: metrics, health, status. The only part that names `axum` and `hyper`.
 //!
 //! The server has a small runtime of its own, so it answers whatever the pipelines do, and reads nothing but
 //! snapshots. Its socket is bound before anything else is started: a taken port refuses the start.
 
+mod connections;
 mod health;
 mod status;
 
@@ -16,7 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::telemetry::{Registry, exposition};
 
@@ -49,7 +50,7 @@ pub enum Error {
 pub struct Server {
     address: SocketAddr,
     runtime: Option<Runtime>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<watch::Sender<()>>,
 }
 
 impl Server {
@@ -76,16 +77,9 @@ impl Server {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener).map_err(bind)?
         };
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = watch::channel(());
         let routes = routes(Shared { registry, wasmtime });
-        runtime.spawn(async move {
-            let served = axum::serve(listener, routes).with_graceful_shutdown(async {
-                let _ = stopped.await;
-            });
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the HTTP server ended");
-            }
-        });
+        runtime.spawn(connections::serve(listener, routes, connections::LIMITS, stopped));
         Ok(Server { address: bound, runtime: Some(runtime), stop: Some(stop) })
     }
 

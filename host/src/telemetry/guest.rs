@@ -29,9 +29,6 @@ pub const OTHER: &str = "other";
 /// Bytes of a label value; what is longer is cut.
 pub const LABEL_VALUE: usize = 128;
 
-/// Buckets of a guest's histogram at most.
-pub const BUCKETS: usize = 32;
-
 /// What one call of a handler used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally([(u32, Duration); USES.len()]);

@@ -149,7 +149,13 @@ fn mistaken_properties_are_told_without_their_values() {
         (
             "\"sasl.password\" = { file = \"nowhere\" }",
             1,
-            "\"sasl.password\" in [kafka]: cannot read conf/nowhere: No such file or directory (os error 2)",
+            "\"sasl.password\" in [kafka]: cannot read \"conf/nowhere\": No such file or directory (os error 2)",
+        ),
+        (
+            // A mistake is one line, whatever a path has in it.
+            "\"sasl.password\" = { file = \"no\\nwhere\" }",
+            1,
+            "\"sasl.password\" in [kafka]: cannot read \"conf/no\\nwhere\": No such file or directory (os error 2)",
         ),
         (
             "\"metadata.broker.list\" = \"x\"",
@@ -188,7 +194,7 @@ fn secrets_come_from_files_beside_the_configuration_and_from_variables() {
     let empty = folder.path().join("empty");
     assert_eq!(
         write("empty").unwrap_err().to_string(),
-        format!("{}:3:1: \"sasl.password\" in [kafka]: {} is empty", path.display(), empty.display())
+        format!("{}:3:1: \"sasl.password\" in [kafka]: {empty:?} is empty", path.display())
     );
 }
 

@@ -97,12 +97,9 @@ pub fn check(batch: &Batch, raw: RawAnswer, limits: &OutputLimits) -> Result<Ans
         return Err(Wrong::Length { column: "value-ends", found: columns.value_ends.len(), wanted: outputs });
     }
     ends("values", &columns.values, &columns.value_ends)?;
-    column("timestamps", columns.timestamps.len(), outputs)?;
-    if let Some(output) = columns.timestamps.iter().position(|&timestamp| timestamp < -1) {
-        return Err(Wrong::Timestamp { output, timestamp: columns.timestamps[output] });
-    }
     headers(&columns.headers, outputs)?;
     flags(&columns)?;
+    timestamps(&columns)?;
     let failures = failed(failures, batch.len(), &columns.inputs, limits.failure_message)?;
     let mut answer = Answer { columns, failures, bytes: 0 };
     answer.bytes = weigh(&answer, batch, limits.bytes)?;
@@ -212,6 +209,18 @@ fn flags(columns: &Columns) -> Result<(), Wrong> {
                 }
                 Some(_) => {}
             }
+        }
+    }
+    Ok(())
+}
+
+/// Timestamps that are read are moments, or none.
+fn timestamps(columns: &Columns) -> Result<(), Wrong> {
+    column("timestamps", columns.timestamps.len(), columns.inputs.len())?;
+    for (output, &timestamp) in columns.timestamps.iter().enumerate() {
+        let is_read = columns.flags.get(output).is_none_or(|flags| flags & INPUT_TIMESTAMP == 0);
+        if is_read && timestamp < -1 {
+            return Err(Wrong::Timestamp { output, timestamp });
         }
     }
     Ok(())

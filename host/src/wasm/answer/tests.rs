@@ -214,6 +214,10 @@ fn timestamps_are_moments_or_none() {
     let mut latest = two();
     latest.outputs.timestamps = vec![0, i64::MAX];
     assert!(checked(latest).is_ok());
+    let mut unread = two();
+    unread.outputs.timestamps = vec![0, -2];
+    unread.outputs.flags = vec![0, INPUT_TIMESTAMP];
+    assert!(checked(unread).is_ok());
 }
 
 #[test]
