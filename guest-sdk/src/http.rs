@@ -138,7 +138,11 @@ mod wasi {
         let (is_https, authority, path) = split(&request.url)
             .ok_or_else(|| HttpError(format!("{:?} is no URL of http or https", request.url)))?;
         let wrong = |what: &str| HttpError(format!("{what} of the request to {authority:?} is not valid"));
-        let headers: Vec<_> = request.headers;
+        let mut headers = request.headers;
+        if !request.body.is_empty() {
+            // Many servers take no body whose length they do not know beforehand.
+            headers.push(("content-length".to_owned(), request.body.len().to_string().into_bytes()));
+        }
         let fields = Fields::from_list(&headers).map_err(|error| HttpError(format!("a header: {error}")))?;
         let asked = OutgoingRequest::new(fields);
         asked.set_method(&method(request.method)).map_err(|()| wrong("the method"))?;

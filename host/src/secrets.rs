@@ -47,6 +47,17 @@ impl Secrets {
         self.entries.is_empty()
     }
 
+    /// Bytes of the longest text that is taken out: who cuts a text looks so far beyond the cut, lest a part of a secret
+    /// stays that looks like none.
+    pub fn longest(&self) -> usize {
+        self.hidden.first().map_or(0, String::len)
+    }
+
+    /// The beginning of a text of the guest's, without the values of secrets: at least `bytes` of it, if there are so many.
+    pub fn redact_head<'t>(&self, text: &'t str, bytes: usize) -> Cow<'t, str> {
+        self.redact(&text[..text.floor_char_boundary(bytes.saturating_add(self.longest()))])
+    }
+
     /// A text of the guest's without the values of secrets.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut redacted = Cow::Borrowed(text);
@@ -82,6 +93,14 @@ mod tests {
         assert!(matches!(secrets.redact("nothing in it"), Cow::Borrowed(_)));
         let shown = format!("{secrets:?}");
         assert!(shown.contains("key") && !shown.contains("hunter2") && !shown.contains("1234"), "{shown}");
+    }
+
+    #[test]
+    fn a_secret_across_a_cut_is_found() {
+        let secrets = Secrets::new([("key", "hunter2-hunter2")]);
+        let text = format!("{}hunter2-hunter2{}", "x".repeat(10), "y".repeat(1_000));
+        let head = secrets.redact_head(&text, 12);
+        assert!(head.starts_with("xxxxxxxxxx<redacted>") && head.len() < 40, "{head}");
     }
 
     #[test]

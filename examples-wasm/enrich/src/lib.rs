@@ -7,6 +7,7 @@
 //! | `config` | default | |
 //! |---|---|---|
 //! | `url` | | where to ask, without the key |
+//! | `post` | `false` | hands the record's value over with the question: `POST` |
 //!
 //! The pipeline allows the server (`allow.http`), may keep a secret called `token`, which is sent as a bearer token, and
 //! may declare a counter `lookups` with the label `status`.
@@ -17,6 +18,7 @@ use sandmill_guest::{Config, Failure, Handler, Outputs, Record, ResultExt, Start
 
 struct Enrich {
     url: String,
+    post: bool,
     token: Option<String>,
     found: Option<Series>,
     unknown: Option<Series>,
@@ -28,6 +30,7 @@ impl Handler for Enrich {
         let lookups = |status| metrics::series("lookups", &[status]).ok();
         Ok(Enrich {
             url: config.require("url")?.trim_end_matches('/').to_owned(),
+            post: config.parse_or("post", false)?,
             token: secrets::get("token"),
             found: lookups("found"),
             unknown: lookups("unknown"),
@@ -36,7 +39,11 @@ impl Handler for Enrich {
 
     fn handle(&mut self, record: Record<'_>, out: &mut Outputs) -> Result<(), Failure> {
         let key = record.key().ok_or(Failure::reject("no-key", "there is nothing to ask for"))?;
-        let mut request = Request::get(format!("{}/{}", self.url, encoded(key)));
+        let url = format!("{}/{}", self.url, encoded(key));
+        let mut request = match record.value() {
+            Some(value) if self.post => Request::post(url, value),
+            _ => Request::get(url),
+        };
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -174,6 +174,17 @@ pub(super) fn too_many(count: usize) -> Option<String> {
     (count > METRICS).then(|| format!("{count} metrics; a pipeline can have at most {METRICS}"))
 }
 
+/// What Prometheus would call its series. Two metrics that share one of these would be taken for each other.
+pub(super) fn series_of(name: &str, metric: &Metric) -> Vec<String> {
+    match metric.kind {
+        MetricKind::Counter if !name.ends_with("_total") => vec![format!("{name}_total")],
+        MetricKind::Counter | MetricKind::Gauge => vec![name.to_owned()],
+        MetricKind::Histogram => {
+            ["", "_bucket", "_sum", "_count"].iter().map(|end| format!("{name}{end}")).collect()
+        }
+    }
+}
+
 /// True if two pipelines mean the same by one family.
 pub(super) fn alike(one: &Metric, other: &Metric) -> bool {
     (one.kind, &one.labels, &one.buckets) == (other.kind, &other.labels, &other.buckets)

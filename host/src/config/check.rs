@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config, tree: &Node, findings: &mut Findings) {
         checks.amounts(n, pipeline, config);
         checks.failure(n, pipeline);
         checks.capabilities(n, pipeline);
+        checks.metrics(n, pipeline, pipeline);
         for (other, earlier) in config.pipelines[..n].iter().enumerate() {
             checks.pair(n, pipeline, other, earlier);
         }
@@ -240,6 +241,21 @@ impl Checks<'_> {
                 self.report(&path, &format!("{method:?} is not a method; write it like \"GET\""));
             }
         }
+        for (item, method) in pipeline.allow.http_methods.iter().enumerate() {
+            if ["CONNECT", "TRACE"].contains(&method.as_str()) {
+                let path = [in_pipeline(n, "allow.http_methods"), vec![Step::from(item)]].concat();
+                self.report(
+                    &path,
+                    &format!("{method:?} is for those in between, not for handlers; remove it"),
+                );
+            }
+        }
+        for (item, origin) in pipeline.allow.http.iter().enumerate() {
+            if pipeline.allow.http[..item].contains(origin) {
+                let path = [in_pipeline(n, "allow.http"), vec![Step::from(item)]].concat();
+                self.report(&path, &format!("{origin} stands twice in the list; remove one"));
+            }
+        }
         if let Some(problem) = capabilities::too_many(pipeline.metrics.len()) {
             self.report(&in_pipeline(n, "metrics"), &problem);
         }
@@ -252,13 +268,24 @@ impl Checks<'_> {
         }
     }
 
-    /// Two pipelines share a family only if they mean the same by it: Prometheus knows one type for each name.
+    /// Two metrics share a name on the endpoint only if they mean the same: Prometheus knows one type for each.
     fn metrics(&mut self, n: usize, pipeline: &Pipeline, earlier: &Pipeline) {
+        let is_same = pipeline.name == earlier.name;
         for (name, metric) in &pipeline.metrics {
-            if earlier.metrics.get(name).is_some_and(|other| !capabilities::alike(metric, other)) {
+            let series = capabilities::series_of(name, metric);
+            let clash = earlier.metrics.iter().find(|(other, declared)| {
+                // Of two in one pipeline the later one is told.
+                let is_meant = if is_same {
+                    *other < name
+                } else {
+                    *other != name || !capabilities::alike(metric, declared)
+                };
+                is_meant && capabilities::series_of(other, declared).iter().any(|one| series.contains(one))
+            });
+            if let Some((other, _)) = clash {
                 let problem = format!(
-                    "pipeline {:?} has a metric of this name with another kind, other labels or other buckets; \
-                     choose another name, or make them alike",
+                    "pipeline {:?} has the metric {other:?}, which would have the same name on the endpoint with another \
+                     kind, other labels or other buckets; choose another name, or make them alike",
                     earlier.name
                 );
                 self.report(&[in_pipeline(n, "metrics"), vec![Step::from(name.as_str())]].concat(), &problem);

@@ -2,17 +2,24 @@
 //!
 //! Whoever reaches the port may open connections without end, and send a byte a minute on each of them. So every
 //! connection has a time for the head of a request, and a time for all it does; and where there are as many as there
-//! may be, a new one takes the place of the oldest. A probe, which is new and short, so gets its answer beside any
+//! may be, a new one takes the place of the oldest that waits for a request. A probe, which is new and short, so gets its answer beside any
 //! number of connections that only wait. No route reads a body: what is sent as one is dropped with its connection.
 //!
 //! One task accepts and knows all connections; each of them is a task of its own.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -66,8 +73,11 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 make_room(&mut open, limits.connections);
-                let connection = connection(stream, routes.clone(), limits, stopped.clone());
-                open.push_back(tokio::spawn(connection).abort_handle());
+                let busy = Arc::new(AtomicBool::new(false));
+                let answers =
+                    Answers { routes: TowerToHyperService::new(routes.clone()), busy: busy.clone() };
+                let connection = connection(stream, answers, limits, stopped.clone());
+                open.push_back(Open { connection: tokio::spawn(connection).abort_handle(), busy });
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection was not accepted");
@@ -77,19 +87,51 @@ pub(super) async fn serve(
     }
 }
 
-/// Forgets connections that have ended, and ends the oldest one if there are too many all the same.
-fn make_room(open: &mut VecDeque<AbortHandle>, most: usize) {
-    if open.len() >= most {
-        open.retain(|connection| !connection.is_finished());
+/// A connection that is open, or was when it was last looked at.
+struct Open {
+    connection: AbortHandle,
+    /// A request of it is being answered.
+    busy: Arc<AtomicBool>,
+}
+
+/// Forgets connections that have ended, and if there are too many all the same, ends the oldest one that waits for a
+/// request: who is being answered goes only where all are.
+fn make_room(open: &mut VecDeque<Open>, most: usize) {
+    if open.len() < most {
+        return;
     }
-    if open.len() >= most
-        && let Some(oldest) = open.pop_front()
-    {
-        oldest.abort();
+    open.retain(|open| !open.connection.is_finished());
+    if open.len() >= most {
+        let waits = open.iter().position(|open| !open.busy.load(Ordering::Relaxed));
+        if let Some(oldest) = open.remove(waits.unwrap_or(0)) {
+            oldest.connection.abort();
+        }
     }
 }
 
-async fn connection(stream: TcpStream, routes: Router, limits: Limits, mut stopped: watch::Receiver<()>) {
+/// The routes, and whether one of them is at work.
+struct Answers {
+    routes: TowerToHyperService<Router>,
+    busy: Arc<AtomicBool>,
+}
+
+impl Service<Request<Incoming>> for Answers {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (answer, busy) = (self.routes.call(request), self.busy.clone());
+        busy.store(true, Ordering::Relaxed);
+        Box::pin(async move {
+            let answer = answer.await;
+            busy.store(false, Ordering::Relaxed);
+            answer
+        })
+    }
+}
+
+async fn connection(stream: TcpStream, answers: Answers, limits: Limits, mut stopped: watch::Receiver<()>) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
@@ -98,7 +140,7 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, mut stopp
         .max_buf_size(BUFFER)
         // Who has said all may say so, and still gets the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .serve_connection(TokioIo::new(stream), answers);
     let mut served = pin!(served);
     // Whatever ended it: the other end knows as much as would be said here.
     tokio::select! {
@@ -114,6 +156,7 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, mut stopp
 mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::{SocketAddr, TcpStream};
+    use std::sync::atomic::AtomicUsize;
     use std::time::Instant;
 
     use axum::routing::get;
@@ -130,6 +173,9 @@ mod tests {
     struct Server {
         address: SocketAddr,
         runtime: tokio::runtime::Runtime,
+        /// Answers of `/gate` that are asked for and not given yet, and the gate that they wait for.
+        asked: Arc<AtomicUsize>,
+        gate: watch::Sender<bool>,
         _stop: watch::Sender<()>,
     }
 
@@ -138,12 +184,24 @@ mod tests {
         let runtime = runtime.expect("the runtime is made");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (gate, opened) = watch::channel(false);
+        let counted = asked.clone();
+        let when_open = move || {
+            let (counted, mut opened) = (counted.clone(), opened.clone());
+            async move {
+                counted.fetch_add(1, Ordering::Relaxed);
+                opened.wait_for(|open| *open).await.expect("the test holds it");
+                "open"
+            }
+        };
         let routes = Router::new()
+            .route("/gate", get(when_open))
             .route("/short", get(|| async { "short" }))
             .route("/large", get(|| async { vec![b'x'; LARGE] }));
         let (stop, stopped) = watch::channel(());
         runtime.spawn(serve(listener, routes, limits, stopped));
-        Server { address, runtime, _stop: stop }
+        Server { address, runtime, asked, gate, _stop: stop }
     }
 
     fn connect(server: &Server) -> TcpStream {
@@ -227,6 +285,21 @@ mod tests {
         let last = waiting.last_mut().expect("there are forty");
         last.write_all(SHORT_REQUEST).expect("it is open");
         assert!(rest(last).ends_with(b"short"));
+    }
+
+    #[test]
+    fn who_is_being_answered_does_not_make_way_for_those_who_only_wait() {
+        let server = server(Limits { connections: 4, ..LIMITS });
+        let mut scrape = connect(&server);
+        let request = b"GET /gate HTTP/1.1\r\nHost: mill\r\nConnection: close\r\n\r\n";
+        scrape.write_all(request).expect("it is read");
+        while server.asked.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        let _waiting: Vec<_> = (0..40).map(|_| connect(&server)).collect();
+        assert!(answer(&server, SHORT_REQUEST).ends_with("short"), "all forty were accepted");
+        server.gate.send_replace(true);
+        assert!(rest(&mut scrape).ends_with(b"open"));
     }
 
     #[test]

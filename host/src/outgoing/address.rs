@@ -12,12 +12,14 @@ use ipnet::IpNet;
 /// Networks that are not for everybody: loopback, private, link-local (where clouds keep their metadata), shared,
 /// reserved, for documentation, multicast, and ways of writing one of those as another address. From IANA's registries of
 /// special-purpose addresses, IPv4 (RFC 6890 and later) and IPv6.
-const SPECIAL: [&str; 31] = [
+const SPECIAL: [&str; 32] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
     "169.254.0.0/16",
+    // Not in the registries: where one cloud has its name server and its agent, reached from inside only.
+    "168.63.129.16/32",
     "172.16.0.0/12",
     "192.0.0.0/24",
     "192.0.2.0/24",
@@ -116,6 +118,7 @@ mod tests {
             "192.168.1.1",
             "169.254.169.254",
             "100.64.0.1",
+            "168.63.129.16",
             "192.0.0.1",
             "198.18.0.1",
             "224.0.0.1",

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::address;
 
+/// Bytes of a name: RFC 1035 has no longer ones.
+const LONGEST_NAME: usize = 253;
+
 /// One entry of the allow-list: a scheme, a host and a port. Written `https://api.example.com`,
 /// `http://10.0.0.5:8080`, or, for all names below one, `https://*.example.com`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,7 +91,11 @@ fn host(text: &str) -> Option<Host> {
         return Some(Host::Address(address));
     }
     // A name may end in a dot, which says that it is complete; it is the same name.
-    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
+    let name = name.to_ascii_lowercase();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (!name.is_empty() && name.bytes().all(legal)).then_some(Host::Name(name))
 }
@@ -124,6 +131,11 @@ impl From<Origin> for String {
 }
 
 impl Origin {
+    /// True if it stands for many names.
+    pub(super) fn is_many(&self) -> bool {
+        matches!(self.host, Host::Below(_))
+    }
+
     /// True for `https`.
     pub fn is_https(&self) -> bool {
         self.is_https
@@ -150,8 +162,9 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// The place of the entry that allows this request; none does: `None`.
-    pub(super) fn find(&self, method: &Method, uri: &Uri) -> Option<usize> {
+    /// The place of the entry that allows this request, and whom it asks, written as the client shall read it; none
+    /// does: `None`.
+    pub(super) fn find(&self, method: &Method, uri: &Uri) -> Option<(usize, Origin)> {
         if !self.methods.contains(method) {
             return None;
         }
@@ -162,7 +175,8 @@ impl Allowed {
         };
         let (host, port) = place(uri.authority()?, is_https)?;
         let asked = Origin { is_https, host, port };
-        self.origins.iter().position(|origin| origin.covers(&asked))
+        let place = self.origins.iter().position(|origin| origin.covers(&asked))?;
+        Some((place, asked))
     }
 
     /// True if a connection may be made to `address`, which `asked` led to. An address that the list itself names is
@@ -252,12 +266,29 @@ mod tests {
             ("https://evil.example@api.example.com/", None),
             ("/api.example.com", None),
         ] {
-            assert_eq!(list.find(&Method::GET, &uri.parse().unwrap()), place, "{uri}");
+            let found = list.find(&Method::GET, &uri.parse().unwrap());
+            assert_eq!(found.map(|(place, _)| place), place, "{uri}");
         }
         let uri = "https://api.example.com/".parse().unwrap();
         for method in [Method::POST, Method::CONNECT, Method::from_bytes(b"get").unwrap()] {
             assert_eq!(list.find(&method, &uri), None, "{method}");
         }
+    }
+
+    #[test]
+    fn one_server_is_asked_under_one_name_however_it_is_written() {
+        let list = allowed(&["https://api.example.com", "http://127.0.0.1:9000"]);
+        for (uri, written) in [
+            ("https://API.example.com.:00443/x", "https://api.example.com"),
+            ("http://127.0.0.1:09000/", "http://127.0.0.1:9000"),
+            ("http://[127.0.0.1]:9000/", "http://127.0.0.1:9000"),
+        ] {
+            let Ok(uri) = uri.parse() else { continue };
+            let found = list.find(&Method::GET, &uri).map(|(_, asked)| asked.to_string());
+            assert_eq!(found.as_deref(), Some(written), "{uri}");
+        }
+        let long = format!("http://{}/", "a".repeat(10_000));
+        assert_eq!(allowed(&["http://*.a"]).find(&Method::GET, &long.parse().unwrap()), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -58,9 +58,15 @@ impl Connector {
     }
 
     async fn look_up(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, ConnectError> {
-        let _turn = self.look_ups.acquire().await.expect("the semaphore is never closed");
-        let found = tokio::net::lookup_host((host, port)).await.map_err(ConnectError::Resolve)?;
-        Ok(found.map(|address| address.ip()).collect())
+        let turn = self.look_ups.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let host = host.to_owned();
+        let looked_up = tokio::task::spawn_blocking(move || {
+            // As long as the thread is taken, whoever asked may be gone.
+            let _turn = turn;
+            (host.as_str(), port).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect())
+        });
+        let found = looked_up.await.unwrap_or_else(|gone| Err(io::Error::other(gone)));
+        found.map_err(ConnectError::Resolve)
     }
 
     /// Connects to the first of `found` that may be reached and answers.

@@ -2,8 +2,9 @@
 //!
 //! A worker hands a request over and waits for its answer like for a timer: connecting, writing and reading happen on a
 //! runtime of their own, so a slow server holds no core and a spinning guest delays no answer. An answer is read to
-//! its end, within the pipeline's bound, before the guest sees any of it: so what a request holds (a connection, a
-//! place among the pipeline's open ones) is given back in a bounded time, whatever the guest does.
+//! its end, within the pipeline's bound, before the guest sees any of it: so its connection is given back in a bounded
+//! time, whatever the guest does. Its place among the pipeline's open ones it keeps until the guest lets go of it, so
+//! that what all answers of a pipeline hold is bounded; what a handler hoards, its own pipeline lacks.
 //!
 //! | file | does |
 //! |---|---|
@@ -19,20 +20,23 @@ mod connect;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tower_service::Service;
 
 pub use allow::{Allowed, Origin, OriginError};
 use connect::{ConnectError, Connector};
@@ -47,8 +51,10 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 const HEAD: usize = 64 << 10;
 /// Requests of one instance that are open, or whose answer it has not let go of.
 const OF_INSTANCE: usize = 16;
-/// Threads that look up names; each waits for the network only.
-const LOOK_UP_THREADS: usize = 16;
+/// Threads that look up names, at most; each waits for the network only, and a pipeline has few of them.
+const LOOK_UP_THREADS: usize = 256;
+/// Bytes of a path with its query.
+const PATH: usize = 8 << 10;
 
 /// A body of any kind, and the errors of whoever makes it.
 type Body<E> = UnsyncBoxBody<Bytes, E>;
@@ -56,7 +62,7 @@ type Body<E> = UnsyncBoxBody<Bytes, E>;
 /// How much one pipeline may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Requests that are open at once; more wait for their turn.
+    /// Requests that are open at once, or whose answer a guest holds; more wait for their turn.
     pub open: usize,
     /// Bytes of a request's body.
     pub request: usize,
@@ -86,6 +92,8 @@ pub enum Refused {
     RequestSize(usize),
     #[error("the answer's body has more than {0} bytes (`limits.http_response_bytes`)")]
     ResponseSize(usize),
+    #[error("the path has more than {PATH} bytes, or is none")]
+    Path,
     #[error("the instance has {OF_INSTANCE} requests open, or answers that it did not let go of")]
     TooMany,
     #[error("{0}")]
@@ -96,7 +104,9 @@ impl Refused {
     /// Its kind, as a label value.
     fn kind(&self) -> Asked {
         match self {
-            Refused::Denied { .. } | Refused::Prohibited(_) | Refused::TooMany => Asked::Denied,
+            Refused::Denied { .. } | Refused::Prohibited(_) | Refused::Path | Refused::TooMany => {
+                Asked::Denied
+            }
             Refused::Time(_) => Asked::Timeout,
             Refused::RequestSize(_) | Refused::ResponseSize(_) => Asked::TooLarge,
             Refused::Resolve(_) | Refused::Connect(..) | Refused::Tls(_) => Asked::Unreachable,
@@ -157,7 +167,7 @@ impl Drop for Network {
 pub struct Outgoing {
     allowed: Arc<Allowed>,
     bounds: Bounds,
-    client: Client<HttpsConnector<Connector>, Body<Stopped>>,
+    client: Client<Timely, Body<Stopped>>,
     turns: Arc<Semaphore>,
     requests: Arc<Requests>,
     network: Arc<Network>,
@@ -186,7 +196,7 @@ impl Outgoing {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE)
             .http1_max_buf_size(HEAD)
-            .build(connector);
+            .build(Timely { connector, time: bounds.time });
         let targets = allowed.origins.iter().map(ToString::to_string).collect();
         Ok(Outgoing {
             requests: Arc::new(Requests::new(targets)),
@@ -212,11 +222,12 @@ impl Outgoing {
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let open = self.admit(&request, of_instance);
+        let open = self
+            .admit(request, of_instance)
+            .map(|(request, target, held)| (request, held, Counted::new(self.requests.clone(), target)));
         let outgoing = self.clone();
         async move {
-            let (target, held) = open?;
-            let since = Instant::now();
+            let (request, held, counted) = open?;
             let (done, answer) = oneshot::channel();
             let (stop, stopped) = AbortHandle::new_pair();
             let _stop = StopOnDrop(stop);
@@ -228,28 +239,27 @@ impl Outgoing {
                 },
                 stopped,
             ));
-            let counted = Counted::new(&outgoing.requests, target, since);
             let result =
                 answer.await.unwrap_or_else(|_| Err(Refused::Protocol("the request was dropped".to_owned())));
             counted.finish(match &result {
-                Ok(response) => Asked::of_status(response.status().as_u16()),
+                Ok((response, _)) => Asked::of_status(response.status().as_u16()),
                 Err(refused) => refused.kind(),
             });
-            result.map(|response| response.map(|bytes| Held { bytes, _held: held }))
+            result.map(|(response, turn)| response.map(|bytes| Held { bytes, _held: (held, turn) }))
         }
     }
 
-    /// What counts the request, and its place among those of its instance.
+    /// The request as the client shall read it, what counts it, and its place among those of its instance.
     fn admit<E>(
         &self,
-        request: &Request<Body<E>>,
+        mut request: Request<Body<E>>,
         of_instance: &Arc<AtomicUsize>,
-    ) -> Result<(usize, Place), Refused> {
+    ) -> Result<(Request<Body<E>>, usize, Place), Refused> {
         let denied = |refused: Refused| {
             self.requests.denied();
             refused
         };
-        let target = self.allowed.find(request.method(), request.uri()).ok_or_else(|| {
+        let (target, asked) = self.allowed.find(request.method(), request.uri()).ok_or_else(|| {
             let uri = request.uri();
             let origin = format!(
                 "{}://{}",
@@ -258,28 +268,53 @@ impl Outgoing {
             );
             denied(Refused::Denied { method: request.method().to_string(), origin })
         })?;
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        if path.len() > PATH {
+            return Err(denied(Refused::Path));
+        }
+        // A server has one name for the client, so that its connections are kept under one, and their number is bounded;
+        // those of servers that share an entry are not kept, since there may be any number of them.
+        let origin = asked.to_string();
+        let uri = format!("{origin}{path}").parse();
+        let authority = origin.split_once("://").and_then(|(_, authority)| authority.parse().ok());
+        let (Ok(uri), Some(authority)) = (uri, authority) else { return Err(denied(Refused::Path)) };
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(http::header::HOST, authority);
+        if self.allowed.origins[target].is_many() {
+            request.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let place = Place::take(of_instance).ok_or_else(|| denied(Refused::TooMany))?;
-        Ok((target, place))
+        Ok((request, target, place))
     }
 
-    async fn ask<E>(&self, request: Request<Body<E>>) -> Result<Response<Bytes>, Refused>
+    async fn ask<E>(
+        &self,
+        request: Request<Body<E>>,
+    ) -> Result<(Response<Bytes>, OwnedSemaphorePermit), Refused>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
         let asking = async {
-            let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
-            let request =
-                request.map(|body| Limited::new(body, self.bounds.request).map_err(Stopped).boxed_unsync());
+            let turn = self.turns.clone().acquire_owned().await.expect("the semaphore is never closed");
+            // The server may answer before it has the whole body; then nobody waits for the rest, and the connection goes.
+            let (_until, over) = oneshot::channel();
+            let request = request.map(|body| {
+                Tied { body: Limited::new(body, self.bounds.request).map_err(Stopped).boxed_unsync(), over }
+                    .boxed_unsync()
+            });
             let response = self.client.request(request).await.map_err(|error| self.refused(&error))?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, self.bounds.response).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    Refused::ResponseSize(self.bounds.response)
-                } else {
-                    Refused::Protocol(chain(&*error))
+            let (head, mut incoming) = response.into_parts();
+            let mut body = Vec::new();
+            while let Some(frame) = incoming.frame().await {
+                let frame = frame.map_err(|error| Refused::Protocol(chain(&error)))?;
+                // Trailers are nobody's.
+                let Ok(bytes) = frame.into_data() else { continue };
+                if body.len() + bytes.len() > self.bounds.response {
+                    return Err(Refused::ResponseSize(self.bounds.response));
                 }
-            })?;
-            Ok(Response::from_parts(head, body.to_bytes()))
+                body.extend_from_slice(&bytes);
+            }
+            Ok((Response::from_parts(head, Bytes::from(body)), turn))
         };
         tokio::time::timeout(self.bounds.time, asking).await.unwrap_or(Err(Refused::Time(self.bounds.time)))
     }
@@ -352,21 +387,15 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 #[error("the request's body: {0}")]
 struct Stopped(Box<dyn std::error::Error + Send + Sync>);
 
-/// The body of an answer, and its place among those of its instance.
+/// The body of an answer, and its places among those of its instance and of its pipeline.
 #[derive(Debug)]
 pub struct Held {
     bytes: Bytes,
-    _held: Place,
+    _held: (Place, OwnedSemaphorePermit),
 }
 
 impl Held {
-    /// Bytes of the body.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether it is empty")]
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The body; the place is free when the result is dropped.
+    /// The body; its places are free when the result is dropped.
     pub fn into_body(self) -> impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send {
         let Held { bytes, _held } = self;
         http_body_util::Full::new(bytes).map_frame(move |frame| {
@@ -404,17 +433,17 @@ impl Drop for StopOnDrop {
 }
 
 /// A request that is open; counted once, also when nobody waits for it any more.
-struct Counted<'r> {
-    requests: &'r Requests,
+struct Counted {
+    requests: Arc<Requests>,
     target: usize,
     since: Instant,
     ended: Asked,
 }
 
-impl<'r> Counted<'r> {
-    fn new(requests: &'r Requests, target: usize, since: Instant) -> Self {
+impl Counted {
+    fn new(requests: Arc<Requests>, target: usize) -> Self {
         requests.begin();
-        Counted { requests, target, since, ended: Asked::Cancelled }
+        Counted { requests, target, since: Instant::now(), ended: Asked::Cancelled }
     }
 
     fn finish(mut self, ended: Asked) {
@@ -422,8 +451,88 @@ impl<'r> Counted<'r> {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.requests.end(self.target, self.ended, self.since.elapsed());
+    }
+}
+
+/// The body of a request, as long as somebody waits for its answer.
+struct Tied {
+    body: Body<Stopped>,
+    over: oneshot::Receiver<()>,
+}
+
+impl http_body::Body for Tied {
+    type Data = Bytes;
+    type Error = Stopped;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Stopped>>> {
+        if Pin::new(&mut self.over).poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(Stopped("nobody waits for its answer any more".into()))));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Connects, encrypts, and gives up in time, also where nobody waits for the connection any more.
+#[derive(Clone)]
+struct Timely {
+    connector: HttpsConnector<Connector>,
+    time: Duration,
+}
+
+impl Service<Uri> for Timely {
+    type Response = <HttpsConnector<Connector> as Service<Uri>>::Response;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, time) = (self.connector.call(uri), self.time);
+        Box::pin(async move { tokio::time::timeout(time, connecting).await? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_body_of_a_request_ends_when_nobody_waits_for_its_answer() {
+        let never = stream::pending::<Result<http_body::Frame<Bytes>, Stopped>>();
+        let (until, over) = oneshot::channel();
+        let mut body = Tied { body: StreamBody::new(never).boxed_unsync(), over };
+        let mut frame = Box::pin(body.frame());
+        let mut nobody = Context::from_waker(std::task::Waker::noop());
+        assert!(frame.as_mut().poll(&mut nobody).is_pending());
+        drop(until);
+        assert!(matches!(frame.await, Some(Err(_))));
+    }
+
+    #[test]
+    fn an_instance_has_so_many_places_and_gets_each_of_them_back() {
+        let places = Arc::new(AtomicUsize::new(0));
+        let taken: Vec<_> = std::iter::from_fn(|| Place::take(&places)).take(OF_INSTANCE + 1).collect();
+        assert_eq!(taken.len(), OF_INSTANCE);
+        drop(taken);
+        assert_eq!(places.load(Ordering::Relaxed), 0);
     }
 }

@@ -92,7 +92,7 @@ fn of_pipeline(pipeline: &Pipeline, client: ClientMemory) -> u64 {
     in_flight + waiting + fetched + outputs + asked(pipeline) + SPARE
 }
 
-/// Requests to servers, each with its body and its answer's. An answer that the handler holds counts as its memory.
+/// Requests to servers, each with its body and its answer's. An answer that the handler holds keeps its place.
 fn asked(pipeline: &Pipeline) -> u64 {
     let limits = &pipeline.limits;
     let each = limits.http_request_bytes.bytes() + limits.http_response_bytes.bytes() + HEADS;

@@ -255,7 +255,7 @@ impl GuestMetrics {
         let series = series as usize;
         pending.touched = true;
         match self.kind_of(series) {
-            Kind::Counter if value >= 0.0 && value.is_finite() => pending.value += value,
+            Kind::Counter if value >= 0.0 && (pending.value + value).is_finite() => pending.value += value,
             // A counter that falls, or is no number, would ruin what others have counted.
             Kind::Counter => {}
             Kind::Gauge => pending.value = value,
@@ -264,7 +264,7 @@ impl GuestMetrics {
                 let bucket = bounds.partition_point(|bound| *bound < value);
                 pending.buckets.resize(bounds.len() + 1, 0);
                 pending.buckets[bucket] = pending.buckets[bucket].saturating_add(1);
-                if value.is_finite() {
+                if (pending.value + value).is_finite() {
                     pending.value += value;
                 }
             }
@@ -281,8 +281,11 @@ impl GuestMetrics {
                 for (bucket, &count) in cell.buckets.iter().zip(&pending.buckets) {
                     bucket.fetch_add(u64::from(count), Relaxed);
                 }
-                let add = |bits| Some((f64::from_bits(bits) + pending.value).to_bits());
-                // It cannot fail: the closure always has a new value.
+                // What would no longer be a number adds nothing.
+                let add = |bits| {
+                    let sum = f64::from_bits(bits) + pending.value;
+                    sum.is_finite().then_some(sum.to_bits())
+                };
                 let _ = cell.value.try_update(Relaxed, Relaxed, add);
             }
         }
@@ -381,6 +384,24 @@ mod tests {
             shown(&metrics).into_iter().map(|(_, labels, value, _)| (labels[0].clone(), value)).collect();
         let expected = [("0", 1.0), ("1", 2.0), ("2", 1.0), (OTHER, 98.0)];
         assert_eq!(series, expected.map(|(label, value)| (label.to_owned(), value)));
+    }
+
+    #[test]
+    fn no_sum_leaves_the_numbers() {
+        let metrics = GuestMetrics::new(vec![
+            declared("hits", Kind::Counter, &[], 1),
+            declared("length", Kind::Histogram(vec![1.0]), &[], 1),
+        ]);
+        for name in ["hits", "length"] {
+            record(&metrics, name, &[], &[1.0]);
+            for _ in 0..3 {
+                record(&metrics, name, &[], &[f64::MAX]);
+                record(&metrics, name, &[], &[f64::MAX, f64::MAX]);
+            }
+        }
+        for (name, _, value, _) in shown(&metrics) {
+            assert_eq!(value, f64::MAX, "{name}");
+        }
     }
 
     #[test]

@@ -83,8 +83,9 @@ fn series(
     let since = enter(&mut store, name.len() + labels.iter().map(String::len).sum::<usize>())?;
     take_fuel(&mut store, FUEL_SERIES)?;
     let settings = &store.data().settings;
-    let cleaned =
-        labels.iter().map(|value| text::clean(&settings.capabilities.secrets.redact(value), LABEL_VALUE));
+    let cleaned = labels.iter().map(|value| {
+        text::clean(&settings.capabilities.secrets.redact_head(value, LABEL_VALUE), LABEL_VALUE)
+    });
     let found =
         settings.capabilities.metrics.series(&name, cleaned.collect()).map_err(|error| error.to_string());
     store.data_mut().used(Use::Metrics, since);

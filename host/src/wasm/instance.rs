@@ -165,13 +165,17 @@ impl Instance {
                 let memory_at_start = store.data().limiter.bytes();
                 return Ok(Instance { store, handle, watch, memory_at_start, need });
             }
-            Ok(Ok((_, Err(reason)))) => Failure::of(
-                Outcome::InitializationFailed,
-                text::clean(
-                    &settings.capabilities.secrets.redact(&format!("`start` failed: {reason}")),
-                    limits.output.failure_message,
+            Ok(Ok((_, Err(reason)))) => match store.data().limiter.denied() {
+                // What it says of memory that others hold, says nothing of it.
+                Some(Denied::Budget(shared)) => no_room(shared),
+                _ => Failure::of(
+                    Outcome::InitializationFailed,
+                    text::clean(
+                        &settings.capabilities.secrets.redact(&format!("`start` failed: {reason}")),
+                        limits.output.failure_message,
+                    ),
                 ),
-            ),
+            },
             Ok(Err(error)) => initialization(failure(&store, &error)),
             Err(stop) => initialization(stop.into()),
         };
@@ -218,7 +222,7 @@ impl Instance {
         let (host_calls, memory) = (store.data().host_calls(), store.data().limiter.bytes());
         let checked = match result {
             Ok(Ok(())) => {
-                hide(&store.data().settings.capabilities.secrets, &mut answer);
+                hide(&store.data().settings, &mut answer);
                 check(batch, answer, &store.data().settings.limits.output)
                     .map_err(Failure::from)
                     .and_then(|answer| with_room(store, answer))
@@ -263,13 +267,14 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
 }
 
 /// Takes secrets out of what goes to people and to dead letters. Outputs are the handler's own affair.
-fn hide(secrets: &Secrets, answer: &mut RawAnswer) {
+fn hide(settings: &InstanceSettings, answer: &mut RawAnswer) {
+    let (secrets, most) = (&settings.capabilities.secrets, settings.limits.output.failure_message);
     if secrets.is_empty() {
         return;
     }
     for failure in &mut answer.failures {
         for text in [&mut failure.code, &mut failure.message] {
-            if let Cow::Owned(hidden) = secrets.redact(text) {
+            if let Cow::Owned(hidden) = secrets.redact_head(text, most) {
                 *text = hidden;
             }
         }

@@ -110,27 +110,6 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes outside of an instance that count as its memory; free when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Charge {
-    budgets: Arc<[Arc<MemoryBudget>]>,
-    bytes: usize,
-}
-
-impl Charge {
-    /// Charges `bytes` to all of `budgets`; `None`, and nothing is charged, if one has no room.
-    pub(crate) fn take(budgets: &Arc<[Arc<MemoryBudget>]>, bytes: usize) -> Option<Charge> {
-        charge_all(budgets, bytes).ok()?;
-        Some(Charge { budgets: budgets.clone(), bytes })
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.budgets.iter().for_each(|budget| budget.release(self.bytes));
-    }
-}
-
 /// Charges all budgets, or none and says which of them has no room.
 fn charge_all(budgets: &[Arc<MemoryBudget>], bytes: usize) -> Result<(), Shared> {
     let Some(full) = budgets.iter().position(|budget| !budget.charge(bytes)) else { return Ok(()) };

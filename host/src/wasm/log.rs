@@ -107,11 +107,12 @@ impl Lines {
         }
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             let mut line = self.take_open(source);
-            line.extend_from_slice(&bytes[..end.min(self.room.saturating_sub(line.len()))]);
+            let room = self.room_of_a_line().saturating_sub(line.len());
+            line.extend_from_slice(&bytes[..end.min(room)]);
             self.keep_stdio(source, &line);
             bytes = &bytes[end + 1..];
         }
-        let room = self.room;
+        let room = self.room_of_a_line();
         let open = self.open(source);
         if room == 0 && open.is_empty() && !bytes.is_empty() {
             // The end of this line may never come, and nothing would tell that there was one.
@@ -126,6 +127,7 @@ impl Lines {
     pub(crate) fn last_words(&self) -> String {
         let words = String::from_utf8_lossy(&self.last_words);
         let words = self.secrets.redact(&words);
+        let words = &words[words.ceil_char_boundary(words.len().saturating_sub(LAST_WORDS))..];
         // Advice that Rust gives at every panic and nobody can follow: a guest has no environment.
         let lines = words.lines().filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE"));
         let words: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -157,10 +159,16 @@ impl Lines {
         let text = if self.secrets.is_empty() {
             text::clean_bytes(message, room)
         } else {
+            let message = &message[..message.len().min(room + self.secrets.longest())];
             text::clean(&self.secrets.redact(&String::from_utf8_lossy(message)), room)
         };
         self.room = room - text.len();
         self.kept.push(Line { level, source, text });
+    }
+
+    /// Bytes of a line that are worth keeping, the cut that follows in mind.
+    fn room_of_a_line(&self) -> usize {
+        if self.room == 0 { 0 } else { self.room + self.secrets.longest() }
     }
 
     fn open(&mut self, source: Source) -> &mut Vec<u8> {
@@ -172,8 +180,10 @@ impl Lines {
     }
 
     fn remember(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(LAST_WORDS)..];
-        let excess = (self.last_words.len() + bytes.len()).saturating_sub(LAST_WORDS);
+        // So much more that no secret is cut before it is taken out.
+        let most = LAST_WORDS + self.secrets.longest();
+        let bytes = &bytes[bytes.len().saturating_sub(most)..];
+        let excess = (self.last_words.len() + bytes.len()).saturating_sub(most);
         self.last_words.drain(..excess);
         self.last_words.extend_from_slice(bytes);
     }
@@ -345,6 +355,20 @@ mod tests {
         (0..20).for_each(|_| lines.log(Level::Info, "eighteen bytes ..."));
         sink.write(&mut lines);
         assert_eq!(counts.lines(), (10, 10));
+    }
+
+    #[test]
+    fn no_part_of_a_long_secret_is_left_at_a_cut() {
+        let secret = "0123456789abcdef".repeat(50);
+        let mut lines = Lines::new(Arc::new(Secrets::new([("key", secret.as_str())])));
+        lines.begin_call(LINE_BYTES + 100);
+        lines.write(Source::Stderr, format!("panicked: {}{secret}\n", "x".repeat(80)).as_bytes());
+        let (words, kept) = (lines.last_words(), texts(&mut lines).0);
+        assert!(words.ends_with("<redacted>"), "{words}");
+        assert!(kept[0].ends_with("x<redacted>") || kept[0].ends_with("…"), "{kept:?}");
+        for text in kept.iter().chain([&words]) {
+            assert!(!text.contains("0123"), "{text}");
+        }
     }
 
     #[test]

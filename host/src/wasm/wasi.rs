@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::InstanceSettings;
 use super::capability::Grants;
-use super::http::Http;
+use super::http::{self, Http};
 use super::log::Source;
 use super::state::{SharedLines, State};
 
@@ -52,8 +52,8 @@ impl Wasi {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        let outgoing = settings.capabilities.http.clone();
-        Wasi { context, http: Http::new(outgoing, settings.memory.clone()), table }
+        let http = Http::new(settings.capabilities.http.clone());
+        Wasi { context, http, table }
     }
 }
 
@@ -79,7 +79,7 @@ impl WasiView for State {
 pub(crate) fn link(linker: &mut Linker<State>, grants: Grants) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     if grants.http {
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+        http::link(linker)?;
     }
     Ok(())
 }

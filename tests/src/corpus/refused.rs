@@ -55,13 +55,13 @@ pub const REFUSED: &[Case] = &[
     case(
         "memories",
         "has three memories, each with a limit of its own",
-        Refused(&["memories.wasm", "memories"]),
+        Refused(&["memories.wasm", "3 memories", "limits.memories"]),
     )
     .text(),
     case(
         "instances",
         "is made of a hundred core instances",
-        Refused(&["instances.wasm", "100 core module instances"]),
+        Refused(&["instances.wasm", "100 core instances", "limits.core_instances"]),
     )
     .text(),
     case(
@@ -101,7 +101,7 @@ pub const REFUSED: &[Case] = &[
     case(
         "large-memory",
         "wants 4 GiB before anybody calls it",
-        DoesNotStart(&["large-memory.wasm", "memory"]),
+        Refused(&["large-memory.wasm", "4294967296 bytes", "limits.memory"]),
     )
     .text(),
     case(

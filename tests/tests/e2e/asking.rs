@@ -107,7 +107,8 @@ fn a_thousand_records_wait_for_their_answers_on_two_workers() {
 fn more_than_may_be_open_wait_for_their_turn() {
     let kafka = Kafka::shared();
     let server = Server::start(|_| Reply::WhenOpen(200, b"1".to_vec()));
-    let job = enrich(kafka, &server).set_in("limits", "http_requests", "5");
+    let job =
+        enrich(kafka, &server).set_in("limits", "http_requests", "5").set_in("limits", "deadline", "\"60s\"");
     Producer::new(kafka)
         .send(&job.input, &(0..50).map(|n| Outgoing::keyed(format!("k{n}"), "v")).collect::<Vec<_>>());
     let mut host = job.start();
@@ -189,11 +190,9 @@ fn answers_that_are_too_large_too_slow_or_none_fail_their_records_alone() {
         }
         _ => Reply::Now(200, b"1".to_vec()),
     });
-    let job = enrich(kafka, &server).set_in("limits", "http_response_bytes", "\"64KiB\"").set_in(
-        "limits",
-        "deadline",
-        "\"500ms\"",
-    );
+    let job = enrich(kafka, &server)
+        .set_in("limits", "http_response_bytes", "\"64KiB\"")
+        .set_in("limits", "deadline", "\"3s\"");
     let wrong = ["large", "endless", "slow", "half", "cut", "nonsense", "heads"];
     let records: Vec<Outgoing> =
         wrong.into_iter().flat_map(|key| [Outgoing::keyed(key, key), Outgoing::keyed("fine", key)]).collect();
@@ -211,6 +210,30 @@ fn answers_that_are_too_large_too_slow_or_none_fail_their_records_alone() {
     for (result, count) in [("too_large", 2.0), ("timeout", 2.0), ("broken", 3.0), ("2xx", 7.0)] {
         assert_eq!(host.metric("handler_http_requests_total", &[("result", result)]), count, "{result}");
     }
+    assert_eq!(host.terminate().code, 0);
+}
+
+#[test]
+fn what_is_handed_over_is_bounded_and_a_server_need_not_wait_for_it() {
+    let kafka = Kafka::shared();
+    let server = Server::start(|asked| Reply::Now(200, asked.body.len().to_string().into_bytes()));
+    let job = enrich(kafka, &server)
+        .config("post", "true")
+        .set_in("allow", "http_methods", r#"["POST"]"#)
+        .set_in("limits", "http_request_bytes", "\"32KiB\"");
+    let (fits, beyond) = ("x".repeat(32 << 10), "x".repeat((32 << 10) + 1));
+    Producer::new(kafka)
+        .send(&job.input, &[Outgoing::keyed("a", fits.as_str()), Outgoing::keyed("b", beyond.as_str())]);
+    let mut host = job.start();
+    job.await_done(&mut host);
+    let outputs = job.outputs();
+    assert_eq!(outputs.len(), 1);
+    assert!(outputs[0].text().ends_with(r#""found":32768}"#));
+    assert_eq!(job.dead().len(), 1);
+    let asked = server.asked();
+    assert!(asked.iter().any(|asked| asked.method == "POST" && asked.body == fits.as_bytes()));
+    assert!(asked.iter().all(|asked| asked.body.len() <= fits.len()));
+    assert_eq!(host.metric("handler_http_requests_total", &[("result", "too_large")]), 1.0);
     assert_eq!(host.terminate().code, 0);
 }
 

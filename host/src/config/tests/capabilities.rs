@@ -25,6 +25,8 @@ fn servers_methods_and_networks_are_read_and_wrong_ones_named() {
             "item 1 of \"http\" in [pipeline.allow] of \"access-log\": \"a.b/path\" is not a server",
         ),
         ("http_methods = [\"get\"]", "\"get\" is not a method; write it like \"GET\""),
+        ("http_methods = [\"CONNECT\"]", "not for handlers"),
+        ("http = [\"https://a.b\", \"https://A.b:443\"]", "https://a.b stands twice"),
         ("http_networks = [\"10.0.0.0/40\"]", "item 1 of \"http_networks\""),
     ] {
         let errors = errors(&file(&format!("[pipeline.allow]\n{line}")), &[]);
@@ -101,9 +103,15 @@ fn one_family_means_the_same_in_all_pipelines() {
     let both =
         |labels: &str| file(&format!("[pipeline.metrics.hits]\nlabels = [\"a\"]\n{second}labels = {labels}"));
     load(&both("[\"a\"]"), &[]);
-    let errors = errors(&both("[\"b\"]"), &[]);
-    assert!(
-        errors.contains("pipeline \"access-log\" has a metric of this name with another kind"),
-        "{errors}"
-    );
+    let clash = errors(&both("[\"b\"]"), &[]);
+    assert!(clash.contains("pipeline \"access-log\" has the metric \"hits\""), "{clash}");
+    for (one, other) in [
+        ("hits]", "hits_total]"),
+        ("hits]", "hits_total]\nkind = \"gauge\""),
+        ("size]\nkind = \"histogram\"\nbuckets = [1]", "size_count]\nkind = \"gauge\""),
+    ] {
+        let text = file(&format!("[pipeline.metrics.{one}\n[pipeline.metrics.{other}"));
+        let clash = errors(&text, &[]);
+        assert!(clash.contains("would have the same name on the endpoint"), "{clash}");
+    }
 }
