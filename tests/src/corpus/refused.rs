@@ -55,7 +55,7 @@ pub const REFUSED: &[Case] = &[
     case(
         "memories",
         "has three memories, each with a limit of its own",
-        Refused(&["memories.wasm", "3 memories", "limits.memories"]),
+        Refused(&["memories.wasm", "3 linear memories", "limits.memories"]),
     )
     .text(),
     case(
