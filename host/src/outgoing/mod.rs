@@ -11,35 +11,38 @@
 //! | `allow.rs` | PURE: the allow-list of origins and methods |
 //! | `address.rs` | PURE: which addresses are everybody's |
 //! | `connect.rs` | resolves, checks, connects |
+//! | `network.rs` | the threads, and connections in time |
+//! | `open.rs` | what lives as long as a request |
 //! | `mod.rs` | one pipeline's client and its bounds |
 
 mod address;
 mod allow;
 mod connect;
+mod network;
+mod open;
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tower_service::Service;
 
 pub use allow::{Allowed, Origin, OriginError};
-use connect::{ConnectError, Connector};
+use connect::ConnectError;
+pub use network::Network;
+use network::Timely;
+pub use open::Held;
+use open::{Counted, OF_INSTANCE, Place, StopOnDrop, Stopped, Tied};
 
 use crate::telemetry::{Asked, Requests};
 
@@ -49,10 +52,6 @@ const IDLE: usize = 32;
 const IDLE_FOR: Duration = Duration::from_secs(30);
 /// Bytes of an answer's head.
 const HEAD: usize = 64 << 10;
-/// Requests of one instance that are open, or whose answer it has not let go of.
-const OF_INSTANCE: usize = 16;
-/// Threads that look up names, at most; each waits for the network only, and a pipeline has few of them.
-const LOOK_UP_THREADS: usize = 256;
 /// Bytes of a path with its query.
 const PATH: usize = 8 << 10;
 
@@ -129,40 +128,6 @@ pub enum StartError {
     Roots(String),
 }
 
-/// Threads on which requests run: one for all pipelines, and those that look up names.
-#[derive(Debug)]
-pub struct Network(Option<Runtime>);
-
-impl Network {
-    /// Starts them.
-    ///
-    /// # Errors
-    /// If the system gives none.
-    pub fn start() -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(LOOK_UP_THREADS)
-            .thread_name("outgoing")
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        Ok(Network(Some(runtime)))
-    }
-
-    fn handle(&self) -> &Handle {
-        self.0.as_ref().expect("it is there until it is dropped").handle()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            // A look-up that hangs is not waited for.
-            runtime.shutdown_background();
-        }
-    }
-}
-
 /// The client of one pipeline.
 pub struct Outgoing {
     allowed: Arc<Allowed>,
@@ -186,17 +151,13 @@ impl Outgoing {
     /// If somebody is to be asked over TLS and nobody can be trusted.
     pub fn new(network: &Arc<Network>, allowed: Allowed, bounds: Bounds) -> Result<Self, StartError> {
         let allowed = Arc::new(allowed);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(&allowed)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(Connector::new(allowed.clone()));
+        let connector = Timely::new(&allowed, bounds.time)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE)
             .http1_max_buf_size(HEAD)
-            .build(Timely { connector, time: bounds.time });
+            .build(connector);
         let targets = allowed.origins.iter().map(ToString::to_string).collect();
         Ok(Outgoing {
             requests: Arc::new(Requests::new(targets)),
@@ -351,25 +312,6 @@ impl Outgoing {
     }
 }
 
-fn tls(allowed: &Allowed) -> Result<rustls::ClientConfig, StartError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if allowed.origins.iter().any(Origin::is_https) {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-            return Err(StartError::Roots(errors.join(", ")));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
-}
-
 /// An error with its causes, in one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words = error.to_string();
@@ -380,159 +322,4 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = this.source();
     }
     words
-}
-
-/// The body of a request ended with an error.
-#[derive(Debug, thiserror::Error)]
-#[error("the request's body: {0}")]
-struct Stopped(Box<dyn std::error::Error + Send + Sync>);
-
-/// The body of an answer, and its places among those of its instance and of its pipeline.
-#[derive(Debug)]
-pub struct Held {
-    bytes: Bytes,
-    _held: (Place, OwnedSemaphorePermit),
-}
-
-impl Held {
-    /// The body; its places are free when the result is dropped.
-    pub fn into_body(self) -> impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send {
-        let Held { bytes, _held } = self;
-        http_body_util::Full::new(bytes).map_frame(move |frame| {
-            // Moved in here, it lives as long as the body.
-            let _ = &_held;
-            frame
-        })
-    }
-}
-
-/// One of the requests that an instance may have.
-#[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(places: &Arc<AtomicUsize>) -> Option<Place> {
-        let one_more = |open: usize| (open < OF_INSTANCE).then_some(open + 1);
-        let taken = places.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then(|| Place(places.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-struct StopOnDrop(AbortHandle);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A request that is open; counted once, also when nobody waits for it any more.
-struct Counted {
-    requests: Arc<Requests>,
-    target: usize,
-    since: Instant,
-    ended: Asked,
-}
-
-impl Counted {
-    fn new(requests: Arc<Requests>, target: usize) -> Self {
-        requests.begin();
-        Counted { requests, target, since: Instant::now(), ended: Asked::Cancelled }
-    }
-
-    fn finish(mut self, ended: Asked) {
-        self.ended = ended;
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.requests.end(self.target, self.ended, self.since.elapsed());
-    }
-}
-
-/// The body of a request, as long as somebody waits for its answer.
-struct Tied {
-    body: Body<Stopped>,
-    over: oneshot::Receiver<()>,
-}
-
-impl http_body::Body for Tied {
-    type Data = Bytes;
-    type Error = Stopped;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Stopped>>> {
-        if Pin::new(&mut self.over).poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(Stopped("nobody waits for its answer any more".into()))));
-        }
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Connects, encrypts, and gives up in time, also where nobody waits for the connection any more.
-#[derive(Clone)]
-struct Timely {
-    connector: HttpsConnector<Connector>,
-    time: Duration,
-}
-
-impl Service<Uri> for Timely {
-    type Response = <HttpsConnector<Connector> as Service<Uri>>::Response;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.connector.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let (connecting, time) = (self.connector.call(uri), self.time);
-        Box::pin(async move { tokio::time::timeout(time, connecting).await? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::stream;
-    use http_body_util::StreamBody;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_body_of_a_request_ends_when_nobody_waits_for_its_answer() {
-        let never = stream::pending::<Result<http_body::Frame<Bytes>, Stopped>>();
-        let (until, over) = oneshot::channel();
-        let mut body = Tied { body: StreamBody::new(never).boxed_unsync(), over };
-        let mut frame = Box::pin(body.frame());
-        let mut nobody = Context::from_waker(std::task::Waker::noop());
-        assert!(frame.as_mut().poll(&mut nobody).is_pending());
-        drop(until);
-        assert!(matches!(frame.await, Some(Err(_))));
-    }
-
-    #[test]
-    fn an_instance_has_so_many_places_and_gets_each_of_them_back() {
-        let places = Arc::new(AtomicUsize::new(0));
-        let taken: Vec<_> = std::iter::from_fn(|| Place::take(&places)).take(OF_INSTANCE + 1).collect();
-        assert_eq!(taken.len(), OF_INSTANCE);
-        drop(taken);
-        assert_eq!(places.load(Ordering::Relaxed), 0);
-    }
 }
