@@ -118,6 +118,17 @@ const BUCKETS: usize = 32;
 /// Series of one, at most.
 const SERIES: u32 = 1_000;
 
+/// What is wrong with a method that shall be allowed, if anything is.
+pub(super) fn problem_of_method(method: &str) -> Option<String> {
+    if http::Method::from_bytes(method.as_bytes()).is_err() || method.bytes().any(|b| b.is_ascii_lowercase())
+    {
+        return Some(format!("{method:?} is not a method; write it like \"GET\""));
+    }
+    ["CONNECT", "TRACE"]
+        .contains(&method)
+        .then(|| format!("{method:?} is for those in between, not for handlers; remove it"))
+}
+
 /// What is wrong with a metric of this name, as the key and the problem; nothing: `None`.
 pub(super) fn problem(name: &str, metric: &Metric) -> Option<(&'static str, String)> {
     let name_like = |text: &str| {
@@ -174,13 +185,23 @@ pub(super) fn too_many(count: usize) -> Option<String> {
     (count > METRICS).then(|| format!("{count} metrics; a pipeline can have at most {METRICS}"))
 }
 
+impl Metric {
+    /// What the metric of this name is called on the endpoint.
+    pub fn family(&self, name: &str) -> String {
+        match self.kind {
+            MetricKind::Counter if !name.ends_with("_total") => format!("guest_{name}_total"),
+            _ => format!("guest_{name}"),
+        }
+    }
+}
+
 /// What Prometheus would call its series. Two metrics that share one of these would be taken for each other.
 pub(super) fn series_of(name: &str, metric: &Metric) -> Vec<String> {
+    let family = metric.family(name);
     match metric.kind {
-        MetricKind::Counter if !name.ends_with("_total") => vec![format!("{name}_total")],
-        MetricKind::Counter | MetricKind::Gauge => vec![name.to_owned()],
+        MetricKind::Counter | MetricKind::Gauge => vec![family],
         MetricKind::Histogram => {
-            ["", "_bucket", "_sum", "_count"].iter().map(|end| format!("{name}{end}")).collect()
+            ["", "_bucket", "_sum", "_count"].iter().map(|end| format!("{family}{end}")).collect()
         }
     }
 }

@@ -234,20 +234,9 @@ impl Checks<'_> {
 
     fn capabilities(&mut self, n: usize, pipeline: &Pipeline) {
         for (item, method) in pipeline.allow.http_methods.iter().enumerate() {
-            if http::Method::from_bytes(method.as_bytes()).is_err()
-                || method.bytes().any(|b| b.is_ascii_lowercase())
-            {
+            if let Some(problem) = capabilities::problem_of_method(method) {
                 let path = [in_pipeline(n, "allow.http_methods"), vec![Step::from(item)]].concat();
-                self.report(&path, &format!("{method:?} is not a method; write it like \"GET\""));
-            }
-        }
-        for (item, method) in pipeline.allow.http_methods.iter().enumerate() {
-            if ["CONNECT", "TRACE"].contains(&method.as_str()) {
-                let path = [in_pipeline(n, "allow.http_methods"), vec![Step::from(item)]].concat();
-                self.report(
-                    &path,
-                    &format!("{method:?} is for those in between, not for handlers; remove it"),
-                );
+                self.report(&path, &problem);
             }
         }
         for (item, origin) in pipeline.allow.http.iter().enumerate() {

@@ -29,7 +29,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{AbortHandle, Abortable};
 use http::{HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -42,7 +41,7 @@ use connect::ConnectError;
 pub use network::Network;
 use network::Timely;
 pub use open::Held;
-use open::{Counted, OF_INSTANCE, Place, StopOnDrop, Stopped, Tied};
+use open::{Counted, OF_INSTANCE, Place, Stopped, Task, Tied};
 
 use crate::telemetry::{Asked, Requests};
 
@@ -189,19 +188,9 @@ impl Outgoing {
         let outgoing = self.clone();
         async move {
             let (request, held, counted) = open?;
-            let (done, answer) = oneshot::channel();
-            let (stop, stopped) = AbortHandle::new_pair();
-            let _stop = StopOnDrop(stop);
             let asking = outgoing.clone();
-            outgoing.network.handle().spawn(Abortable::new(
-                async move {
-                    // Whoever asked may be gone by now.
-                    let _ = done.send(asking.ask(request).await);
-                },
-                stopped,
-            ));
-            let result =
-                answer.await.unwrap_or_else(|_| Err(Refused::Protocol("the request was dropped".to_owned())));
+            let answer = Task(outgoing.network.handle().spawn(async move { asking.ask(request).await }));
+            let result = answer.await.unwrap_or_else(|gone| Err(Refused::Protocol(gone.to_string())));
             counted.finish(match &result {
                 Ok((response, _)) => Asked::of_status(response.status().as_u16()),
                 Err(refused) => refused.kind(),

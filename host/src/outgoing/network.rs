@@ -17,6 +17,7 @@ use super::connect::Connector;
 
 /// Threads that look up names, at most; each waits for the network only, and a pipeline has few of them.
 const LOOK_UP_THREADS: usize = 256;
+
 /// Threads on which requests run: one for all pipelines, and those that look up names.
 #[derive(Debug)]
 pub struct Network(Option<Runtime>);

@@ -8,15 +8,16 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::future::AbortHandle;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::{JoinError, JoinHandle};
 
 use super::Body;
 use crate::telemetry::{Asked, Requests};
 
 /// Requests of one instance that are open, or whose answer it has not let go of.
 pub(super) const OF_INSTANCE: usize = 16;
+
 /// The body of a request ended with an error.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body: {0}")]
@@ -59,10 +60,18 @@ impl Drop for Place {
     }
 }
 
-/// Ends a task that nobody waits for any more.
-pub(super) struct StopOnDrop(pub(super) AbortHandle);
+/// A task that is waited for; dropped, it ends.
+pub(super) struct Task<T>(pub(super) JoinHandle<T>);
 
-impl Drop for StopOnDrop {
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

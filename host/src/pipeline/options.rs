@@ -129,6 +129,7 @@ pub(super) fn outgoing(pipeline: &config::Pipeline) -> (Allowed, HttpBounds) {
 pub(super) fn metrics(pipeline: &config::Pipeline) -> GuestMetrics {
     let declared = pipeline.metrics.iter().map(|(name, metric)| Declared {
         name: name.clone(),
+        family: metric.family(name),
         kind: match metric.kind {
             config::MetricKind::Counter => Kind::Counter,
             config::MetricKind::Gauge => Kind::Gauge,

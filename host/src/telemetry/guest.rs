@@ -98,6 +98,8 @@ pub enum Kind {
 pub struct Declared {
     /// As the handler names it.
     pub name: String,
+    /// As the endpoint shows it.
+    pub family: String,
     /// How it adds up.
     pub kind: Kind,
     /// What it tells.
@@ -106,16 +108,6 @@ pub struct Declared {
     pub labels: Vec<String>,
     /// Series that it may have, the one of [`OTHER`] left out.
     pub most_series: usize,
-}
-
-impl Declared {
-    /// The family's name on the endpoint.
-    pub fn family(&self) -> String {
-        match self.kind {
-            Kind::Counter if !self.name.ends_with("_total") => format!("guest_{}_total", self.name),
-            _ => format!("guest_{}", self.name),
-        }
-    }
 }
 
 /// The metrics of one pipeline's handler.
@@ -316,7 +308,9 @@ mod tests {
 
     fn declared(name: &str, kind: Kind, labels: &[&str], most_series: usize) -> Declared {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        Declared { name: name.to_owned(), kind, help: String::new(), labels, most_series }
+        let end = if kind == Kind::Counter { "_total" } else { "" };
+        let family = format!("guest_{name}{end}");
+        Declared { name: name.to_owned(), family, kind, help: String::new(), labels, most_series }
     }
 
     #[test]
@@ -334,7 +328,7 @@ mod tests {
     fn shown(metrics: &GuestMetrics) -> Vec<(String, Vec<String>, f64, Vec<u64>)> {
         let mut all = Vec::new();
         metrics.read(|declared, labels, value, buckets| {
-            all.push((declared.family(), labels.to_vec(), value, buckets.to_vec()));
+            all.push((declared.family.clone(), labels.to_vec(), value, buckets.to_vec()));
         });
         all
     }

@@ -44,7 +44,7 @@ impl Own {
                     MetricType::HISTOGRAM
                 }
             };
-            let name = declared.family();
+            let name = declared.family.clone();
             let family = self.0.entry(name.clone()).or_insert_with(|| {
                 let mut family = MetricFamily::default();
                 family.set_name(name);

@@ -115,3 +115,12 @@ fn one_family_means_the_same_in_all_pipelines() {
         assert!(clash.contains("would have the same name on the endpoint"), "{clash}");
     }
 }
+
+#[test]
+fn a_counter_ends_in_total_on_the_endpoint_and_nothing_else_does() {
+    let text =
+        "[pipeline.metrics.hits]\n[pipeline.metrics.bytes_total]\n[pipeline.metrics.size]\nkind = \"gauge\"";
+    let metrics = &load(&file(text), &[]).pipelines[0].metrics;
+    let families: Vec<String> = metrics.iter().map(|(name, metric)| metric.family(name)).collect();
+    assert_eq!(families, ["guest_bytes_total", "guest_hits_total", "guest_size"]);
+}

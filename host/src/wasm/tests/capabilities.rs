@@ -8,6 +8,7 @@ use crate::telemetry::guest::{Declared, Kind};
 fn metrics() -> Arc<GuestMetrics> {
     let hits = Declared {
         name: "hits".to_owned(),
+        family: "guest_hits_total".to_owned(),
         kind: Kind::Counter,
         help: String::new(),
         labels: vec!["key".to_owned()],
