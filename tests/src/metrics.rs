@@ -79,6 +79,25 @@ impl Scrape {
         self.matching(name, labels).map(|series| series.value).reduce(f64::max)
     }
 
+    /// What calls of this pipeline's handler failed of, and how often.
+    #[must_use]
+    pub fn errors(&self, pipeline: &str) -> Vec<(&str, f64)> {
+        self.matching("handler_errors_total", &[])
+            .filter(|series| series.has(&[("pipeline", pipeline)]) && series.value > 0.0)
+            .map(|series| (series.labels["error_type"].as_str(), series.value))
+            .collect()
+    }
+
+    /// The same without what a busy machine does to the best of handlers: a call of several records is ended when it
+    /// takes far longer than expected (100 ms at least), and its records run again, each alone. Whether one of those
+    /// failed then, dead letters and `consumer_processed_total` tell.
+    #[must_use]
+    pub fn errors_but_of_slow_batches(&self, pipeline: &str) -> Vec<(&str, f64)> {
+        let mut errors = self.errors(pipeline);
+        errors.retain(|(error, _)| !["deadline", "out_of_fuel"].contains(error));
+        errors
+    }
+
     /// The families that were declared, with their types.
     #[must_use]
     pub fn families(&self) -> &BTreeMap<String, String> {

