@@ -28,6 +28,20 @@ pub(super) fn core_cut_short() -> Vec<u8> {
     whole[..whole.len() - 100].to_vec()
 }
 
+/// A handler whose type exports the contract's interface under the name of another package. Each of the two packages then
+/// needs the other, and whoever puts them in order never ends.
+pub(super) fn circle() -> Vec<u8> {
+    let mut module = std::fs::read(core_guest("echo")).expect("the handler was built");
+    let export = b"\x04\x00\x1esandmill:handler/process@";
+    let places: Vec<usize> = (0..module.len()).filter(|&at| module[at..].starts_with(export)).collect();
+    assert!(!places.is_empty(), "a handler says which contract it speaks");
+    for at in places {
+        // sand0ill.
+        module[at + 7] = b'0';
+    }
+    module
+}
+
 /// The least that is a core module.
 pub(super) fn bare_core_module() -> Vec<u8> {
     b"\0asm\x01\0\0\0".to_vec()

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Fate::{self, DoesNotStart, Refused, TooDear};
 use super::modules::{
-    bare_core_module, component_cut_short, core_cut_short, crowd, empty, huge_function, nested_loops, notes,
-    ten_thousand_functions, text_form,
+    bare_core_module, circle, component_cut_short, core_cut_short, crowd, empty, huge_function, nested_loops,
+    notes, ten_thousand_functions, text_form,
 };
 use super::{Case, case};
 use crate::host::Home;
@@ -64,6 +64,12 @@ pub const REFUSED: &[Case] = &[
         Refused(&["instances.wasm", "100 core instances", "limits.core_instances"]),
     )
     .text(),
+    case(
+        "compiler-bombs",
+        "has a type of two packages, each of which needs the other",
+        Refused(&["compiler-bombs.wasm", "the compiler crashed", "overflowed its stack"]),
+    )
+    .made(circle),
     case(
         "compiler-bombs",
         "nests 1,000 loops over 2,000 locals",
