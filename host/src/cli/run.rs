@@ -106,7 +106,7 @@ impl Started {
         let found = preflight(config).map_err(Failure::start)?;
         tracing::info!("memory: {}", MemoryBound::of(config));
         let workers = workers(&config.host);
-        registry.set_memory(loader.memory().clone());
+        registry.set_host(config.host.clone(), loader.memory().clone());
         let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
         stop.tell(&host);
         let pipelines = config.pipelines.iter().zip(found).map(|(pipeline, found)| within(pipeline, found));

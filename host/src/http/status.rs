@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::VERSION;
-use crate::config::{Allow, Limits};
+use crate::config::{Allow, Host, Limits};
 use crate::outcome::Outcome;
 use crate::telemetry::snapshot::PipelineSnapshot;
 use crate::telemetry::{Allowance, Histogram, PipelineEntry, PipelineState, Registry};
@@ -15,6 +15,8 @@ pub struct StatusReport {
     version: &'static str,
     wasmtime: &'static str,
     uptime_seconds: f64,
+    /// As configured; none before the first handler is loaded.
+    host: Option<Host>,
     /// Of all pipelines; none before the first handler is loaded.
     instances: Option<usize>,
     guest_memory: Option<Memory>,
@@ -108,8 +110,9 @@ impl StatusReport {
             version: VERSION,
             wasmtime,
             uptime_seconds: registry.started().elapsed().as_secs_f64(),
-            instances: registry.memory().map(MemoryBudget::live),
-            guest_memory: registry.memory().map(Memory::of),
+            host: registry.host().map(|(host, _)| host.clone()),
+            instances: registry.host().map(|(_, memory)| memory.live()),
+            guest_memory: registry.host().map(|(_, memory)| Memory::of(memory)),
             pipelines: registry.pipelines().iter().map(|entry| Pipeline::of(entry)).collect(),
         }
     }

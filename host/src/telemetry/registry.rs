@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::executions::Executions;
 use super::snapshot::PipelineSnapshot;
-use crate::config::{Allow, Limits};
+use crate::config::{self, Allow, Limits};
 use crate::wasm::{InstanceSettings, MemoryBudget};
 use crate::worker::Room;
 
@@ -123,25 +123,25 @@ impl PipelineEntry {
 #[derive(Debug)]
 pub struct Registry {
     started: Instant,
-    memory: OnceLock<Arc<MemoryBudget>>,
+    host: OnceLock<(config::Host, Arc<MemoryBudget>)>,
     pipelines: RwLock<Vec<Arc<PipelineEntry>>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { started: Instant::now(), memory: OnceLock::new(), pipelines: RwLock::default() }
+        Registry { started: Instant::now(), host: OnceLock::new(), pipelines: RwLock::default() }
     }
 }
 
 impl Registry {
-    /// Says what memory all instances share. Once; a second time says nothing.
-    pub fn set_memory(&self, memory: Arc<MemoryBudget>) {
-        let _ = self.memory.set(memory);
+    /// Says how the host is configured, and what memory all instances share. Once; a second time says nothing.
+    pub fn set_host(&self, host: config::Host, memory: Arc<MemoryBudget>) {
+        let _ = self.host.set((host, memory));
     }
 
-    /// The memory that all instances share; none: nothing was loaded yet.
-    pub fn memory(&self) -> Option<&MemoryBudget> {
-        self.memory.get().map(Arc::as_ref)
+    /// Both of these; none: nothing was loaded yet.
+    pub fn host(&self) -> Option<(&config::Host, &MemoryBudget)> {
+        self.host.get().map(|(host, memory)| (host, &**memory))
     }
 
     /// Adds a pipeline.
