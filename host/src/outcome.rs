@@ -88,6 +88,20 @@ pub enum Shared {
     Host,
 }
 
+impl Shared {
+    /// Says for people that it is, and which limit that is.
+    pub const fn used_up(self) -> &'static str {
+        match self {
+            Shared::Pipeline => {
+                "the memory that the pipeline's instances share is used up (`limits.total_memory` is the limit)"
+            }
+            Shared::Host => {
+                "the memory that all instances of the host share is used up (`host.guest_memory` is the limit)"
+            }
+        }
+    }
+}
+
 /// Whether a failed record may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {

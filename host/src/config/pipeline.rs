@@ -177,7 +177,8 @@ pub struct Limits {
     #[serde(with = "duration")]
     #[schemars(with = "duration::Text")]
     pub start_deadline: Duration,
-    /// Memory and tables of one instance. Growth beyond is denied; a trap after that is `memory_limit`.
+    /// Memory and tables of one instance, and the answer that was copied out of it. Growth beyond is denied; a trap
+    /// after that, or an answer that is too large beside them, is `memory_limit`.
     pub memory: Size,
     /// Memory and tables of all instances of the pipeline. A call that finds it used up waits for room. Without it: an
     /// equal part of `host.guest_memory`, and `memory` at least.

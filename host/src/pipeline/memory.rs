@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{options, workers};
-use crate::config::{Config, Pipeline, Size};
+use crate::config::{Config, Metric, Pipeline, Size};
 use crate::kafka::properties::{self, ClientMemory};
+use crate::telemetry::guest::LABEL_VALUE;
+use crate::wasm::stack_bytes;
 
 /// The program, its threads, what Wasm modules compile to, and what allocators keep back. Measured: a host of
 /// two pipelines of small handlers holds 40 MiB before its first record.
@@ -28,6 +30,10 @@ const RECORD_OF_CLIENT: u64 = 384;
 const RECORD_IN_FLIGHT: u64 = 1_024;
 /// What each partition may hold, however many there are.
 const LEAST_OF_PARTITION: u64 = 1 << 20;
+/// A series of a handler's own metrics beside its labels: its cell, its place in the table, and allocators' overhead.
+const SERIES: u64 = 512;
+/// The same as an instance has it pending.
+const PENDING: u64 = 64;
 /// Heads of a request and its answer, and the connection's buffers.
 const HEADS: u64 = 192 << 10;
 /// Partitions for which that is within `in_flight.bytes`, or more are reckoned with.
@@ -45,13 +51,19 @@ impl MemoryBound {
         let mut parts = vec![
             ("the program".to_owned(), PROGRAM),
             ("instances (host.guest_memory)".to_owned(), guests(config)),
+            ("their stacks (host.stack)".to_owned(), stacks(config)),
         ];
+        let workers = workers(&config.host);
         for pipeline in &config.pipelines {
             let user: BTreeMap<String, String> =
                 pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             parts.push((
                 format!("pipeline {:?}", pipeline.name),
-                of_pipeline(pipeline, properties::memory(&user)),
+                of_pipeline(
+                    pipeline,
+                    options::instances(pipeline, workers) as u64,
+                    properties::memory(&user),
+                ),
             ));
         }
         MemoryBound { parts }
@@ -84,12 +96,32 @@ fn guests(config: &Config) -> u64 {
     config.host.guest_memory.bytes().min(all.fold(0, u64::saturating_add))
 }
 
-fn of_pipeline(pipeline: &Pipeline, client: ClientMemory) -> u64 {
+/// Each instance that lives may have its stack, and keeps it while it is warm.
+fn stacks(config: &Config) -> u64 {
+    let workers = workers(&config.host);
+    let instances = config.pipelines.iter().map(|pipeline| options::instances(pipeline, workers) as u64);
+    instances.sum::<u64>().saturating_mul(stack_bytes(config.host.stack.bytes() as usize) as u64)
+}
+
+fn of_pipeline(pipeline: &Pipeline, instances: u64, client: ClientMemory) -> u64 {
     let in_flight = pipeline.in_flight.bytes.bytes().max(PARTITIONS * LEAST_OF_PARTITION) + CHUNK;
     let waiting = u64::from(pipeline.in_flight.records) * RECORD_IN_FLIGHT;
     let fetched = client.fetched + client.one_fetch + client.fetched_records * RECORD_OF_CLIENT;
     let outputs = client.outputs + client.outputs_records * RECORD_OF_CLIENT;
-    in_flight + waiting + fetched + outputs + asked(pipeline) + SPARE
+    in_flight + waiting + fetched + outputs + asked(pipeline) + counted(pipeline, instances) + SPARE
+}
+
+/// Series of the handler's own metrics, one more of each metric for all others, and what instances have pending of them.
+fn counted(pipeline: &Pipeline, instances: u64) -> u64 {
+    let of_metric = |metric: &Metric| {
+        let (labels, buckets) = (metric.labels.len() as u64, metric.buckets.len() as u64 + 1);
+        // Labels are found by their values, and shown by them: they are there twice.
+        let label = 2 * (LABEL_VALUE + size_of::<String>()) as u64;
+        let cell = SERIES + labels * label + buckets * size_of::<u64>() as u64;
+        let pending = PENDING + buckets * size_of::<u32>() as u64;
+        (u64::from(metric.series) + 1) * (cell + instances * pending)
+    };
+    pipeline.metrics.values().map(of_metric).sum()
 }
 
 /// Requests to servers, each with its body and its answer's. An answer that the handler holds keeps its place.
@@ -116,23 +148,28 @@ mod tests {
     #[test]
     fn each_limit_that_is_raised_raises_the_bound_by_as_much() {
         let default = MemoryBound::of(&config("")).bytes();
-        let grown = |text| MemoryBound::of(&config(text)).bytes() - default;
+        let grown = |text: &str| MemoryBound::of(&config(text)).bytes() - default;
         assert_eq!(grown("[pipeline.in_flight]\nbytes = \"164MiB\""), 100 << 20);
         assert_eq!(grown("[pipeline.kafka]\n\"queued.max.messages.kbytes\" = 75536"), 10_000 << 10);
         assert_eq!(grown("[pipeline.kafka]\n\"queue.buffering.max.kbytes\" = 75536"), 10_000 << 10);
         let asks = grown("[pipeline.allow]\nhttp = [\"https://a.b\"]");
         assert_eq!(asks, 256 * ((1 << 20) + (64 << 10) + HEADS));
+        let metric = |series| grown(&format!("[pipeline.metrics.seen]\nlabels = [\"a\"]\nseries = {series}"));
+        let instances = options::instances(&config("").pipelines[0], workers(&config("").host)) as u64;
+        let each = metric(2) - metric(1);
+        assert!((128..4096).contains(&(each - instances * PENDING)), "{each} bytes for each series");
     }
 
     #[test]
     fn few_small_instances_need_less_than_the_host_would_give() {
         let mut config = config("");
-        let default = MemoryBound::of(&config).bytes();
+        let (default, before) = (MemoryBound::of(&config).bytes(), stacks(&config));
         for pipeline in &mut config.pipelines {
             pipeline.max_instances = 2;
         }
         let instances = 2 * options::instances(&config.pipelines[0], workers(&config.host)) as u64;
-        assert_eq!(default - MemoryBound::of(&config).bytes(), (4 << 30) - instances * (64 << 20));
+        let less = (4 << 30) - instances * (64 << 20) + before - stacks(&config);
+        assert_eq!(default - MemoryBound::of(&config).bytes(), less);
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn settings(config: &EngineConfig) -> Config {
     let mut settings = code_settings();
     settings
         .max_wasm_stack(config.stack)
-        .async_stack_size(config.stack + HOST_STACK)
+        .async_stack_size(stack_bytes(config.stack))
         // Clears stacks between instances: one guest's secrets never lie under another.
         .async_stack_zeroing(true)
         .wasm_backtrace_max_frames(NonZeroUsize::new(8))
@@ -238,4 +238,8 @@ fn address_space_limit() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
     line.split_whitespace().nth(3)?.parse().ok()
+}
+/// Bytes that one call may take for its stack, where a guest has `stack` of them.
+pub const fn stack_bytes(stack: usize) -> usize {
+    stack + HOST_STACK
 }

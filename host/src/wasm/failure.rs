@@ -49,7 +49,7 @@ impl From<Stop> for Failure {
 /// What else is known when a call ends in an error.
 pub(crate) struct Circumstances<'a> {
     /// Whether a growth was denied during the call.
-    pub(crate) denied: Option<Denied>,
+    pub(crate) denied: bool,
     /// What the guest last wrote to standard error: a panic says there why. Escaped.
     pub(crate) last_words: &'a str,
     /// What the message may not show.
@@ -60,12 +60,8 @@ pub(crate) struct Circumstances<'a> {
 
 /// The failure that `error`, from a call of a guest, stands for.
 pub(crate) fn classify(error: &wasmtime::Error, circumstances: &Circumstances<'_>) -> Failure {
-    match (error.downcast_ref::<Stop>(), circumstances.denied) {
-        (Some(Stop::Revoked), _) => {}
-        // Whatever the guest made of it: with room it would have gone another way.
-        (_, Some(Denied::Budget(shared))) => return no_room(shared),
-        _ if error.is::<PoolConcurrencyLimitError>() => return no_room(Shared::Host),
-        _ => {}
+    if error.is::<PoolConcurrencyLimitError>() {
+        return no_room(Shared::Host);
     }
     let outcome = outcome(error, circumstances.denied);
     Failure::of(outcome, describe(outcome, error, circumstances))
@@ -73,24 +69,25 @@ pub(crate) fn classify(error: &wasmtime::Error, circumstances: &Circumstances<'_
 
 /// What instances share is used up: no fault of the record, or of the handler.
 pub(crate) fn no_room(shared: Shared) -> Failure {
-    let message = match shared {
-        Shared::Pipeline => {
-            "the memory that the pipeline's instances share is used up (`limits.total_memory` is the limit)"
-        }
-        Shared::Host => {
-            "the memory that all instances of the host share is used up (`host.guest_memory` is the limit)"
-        }
-    };
-    Failure { again: Again::WithRoom(shared), ..Failure::of(Outcome::HostError, message) }
+    Failure { again: Again::WithRoom(shared), ..Failure::of(Outcome::HostError, shared.used_up()) }
 }
 
-fn outcome(error: &wasmtime::Error, denied: Option<Denied>) -> Outcome {
+/// What a failure is after memory was `denied`. If it was memory that instances share, the failure says nothing of the
+/// records or the handler, whatever the guest made of it: with room it would have gone another way.
+pub(crate) fn but_for_room(denied: Option<Denied>, failure: Failure) -> Failure {
+    match denied {
+        Some(Denied::Budget(shared)) if failure.outcome != Outcome::Revoked => no_room(shared),
+        _ => failure,
+    }
+}
+
+fn outcome(error: &wasmtime::Error, denied: bool) -> Outcome {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return stop.outcome();
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Outcome::OutOfFuel,
-        Some(_) if denied.is_some() => Outcome::MemoryLimit,
+        Some(_) if denied => Outcome::MemoryLimit,
         Some(_) => Outcome::Trap,
         None if error.is::<I32Exit>() => Outcome::Trap,
         // An error that passed through the guest's frames came out of a host function; one that did not comes

@@ -13,8 +13,8 @@ use wasmtime::Store;
 
 use super::answer::{Answer, RawAnswer, check};
 use super::bindings::{Handle, lower};
-use super::failure::{Circumstances, classify, no_room};
-use super::limits::{Denied, InstanceLimits, MemoryBudget};
+use super::failure::{Circumstances, but_for_room, classify, no_room};
+use super::limits::{Denied, InstanceLimits, Limiter, MemoryBudget};
 use super::log::LogSink;
 use super::meter::{Spent, Watch};
 use super::module::Module;
@@ -24,7 +24,7 @@ use super::wasi::HANDLES;
 use crate::batch::{Batch, TopicPartition};
 use crate::cancel::Cancel;
 use crate::ids::Fuel;
-use crate::outcome::{Again, Failure, Outcome};
+use crate::outcome::{Again, Failure, Outcome, Shared};
 use crate::outgoing::Outgoing;
 use crate::secrets::Secrets;
 use crate::telemetry::{GuestMetrics, Uses};
@@ -94,6 +94,29 @@ pub enum Need {
     Everything,
 }
 
+/// Memory that was found for an instance which is still to start. It counts as held.
+#[derive(Debug)]
+pub struct Reserved {
+    limiter: Limiter,
+    need: Need,
+}
+
+impl Reserved {
+    /// For an instance of `module`.
+    ///
+    /// # Errors
+    /// If there is not so much left of what instances share: of what.
+    pub fn new(module: &Module, settings: &InstanceSettings, need: Need) -> Result<Self, Shared> {
+        let most = settings.limits.memory;
+        let mut limiter = Limiter::new(most, Arc::clone(&settings.memory));
+        limiter.set_aside(match need {
+            Need::ToStart => usize::try_from(module.needs().memory).unwrap_or(most),
+            Need::Everything => most,
+        })?;
+        Ok(Reserved { limiter, need })
+    }
+}
+
 /// A live sandbox.
 ///
 /// Invariant: no call runs in it and none has failed.
@@ -124,26 +147,25 @@ impl Instance {
         settings: &Arc<InstanceSettings>,
         cancel: &Arc<Cancel>,
     ) -> Result<Self, Failure> {
-        Instance::start_with(module, settings, cancel, Need::ToStart).await
+        let memory = Reserved::new(module, settings, Need::ToStart).map_err(no_room)?;
+        Instance::start_in(memory, module, settings, cancel).await
     }
 
-    /// The same, with memory set aside if `need` says so.
+    /// The same, in memory that was found for it before.
     ///
     /// # Errors
     /// As [`start`](Instance::start).
-    pub async fn start_with(
+    pub async fn start_in(
+        memory: Reserved,
         module: &Module,
         settings: &Arc<InstanceSettings>,
         cancel: &Arc<Cancel>,
-        need: Need,
     ) -> Result<Self, Failure> {
+        let Reserved { limiter, need } = memory;
         let limits = &settings.limits;
         let budget = Budget { fuel: limits.start_fuel, deadline: limits.start_deadline, cancel };
         let mut watch = Watch::new();
-        let mut state = State::new(Arc::clone(settings), Arc::clone(watch.meter()), &budget);
-        if need == Need::Everything {
-            state.limiter.set_aside().map_err(no_room)?;
-        }
+        let state = State::new(Arc::clone(settings), limiter, Arc::clone(watch.meter()), &budget);
         let mut store = Store::new(module.engine().wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(State::on_tick);
@@ -165,20 +187,17 @@ impl Instance {
                 let memory_at_start = store.data().limiter.bytes();
                 return Ok(Instance { store, handle, watch, memory_at_start, need });
             }
-            Ok(Ok((_, Err(reason)))) => match store.data().limiter.denied() {
-                // What it says of memory that others hold, says nothing of it.
-                Some(Denied::Budget(shared)) => no_room(shared),
-                _ => Failure::of(
-                    Outcome::InitializationFailed,
-                    text::clean(
-                        &settings.capabilities.secrets.redact(&format!("`start` failed: {reason}")),
-                        limits.output.failure_message,
-                    ),
+            Ok(Ok((_, Err(reason)))) => Failure::of(
+                Outcome::InitializationFailed,
+                text::clean(
+                    &settings.capabilities.secrets.redact(&format!("`start` failed: {reason}")),
+                    limits.output.failure_message,
                 ),
-            },
+            ),
             Ok(Err(error)) => initialization(failure(&store, &error)),
             Err(stop) => initialization(stop.into()),
         };
+        let failure = but_for_room(store.data().limiter.denied(), failure);
         if runs_no_more(&failure) {
             write_lines(&mut store);
         }
@@ -200,7 +219,15 @@ impl Instance {
         self.store.data().limiter.bytes()
     }
 
+    /// Bytes that count as held by it: its memory, and room for its largest answer so far.
+    pub fn charged(&self) -> usize {
+        self.store.data().limiter.charged()
+    }
+
     /// Calls `handle` with `batch`, whose records come from `origin`. All calls are made on one runtime.
+    ///
+    /// The answer was copied out of the instance, and counts as held by it until the next call: who wants the answer to
+    /// count keeps the instance for as long as the answer.
     ///
     /// Lines that the handler wrote are logged if its answer is accepted, or if the call was of one record:
     /// else the records run again and write them again.
@@ -221,15 +248,16 @@ impl Instance {
         let fuel = Fuel(budget.fuel.0.saturating_sub(left));
         let (host_calls, memory) = (store.data().host_calls(), store.data().limiter.bytes());
         let checked = match result {
-            Ok(Ok(())) => {
+            Ok(Ok(())) => held(store, answer.bytes()).and_then(|()| {
                 hide(&store.data().settings, &mut answer);
                 check(batch, answer, &store.data().settings.limits.output)
                     .map_err(Failure::from)
                     .and_then(|answer| with_room(store, answer))
-            }
+            }),
             Ok(Err(error)) => Err(failure(store, &error)),
             Err(stop) => Err(Failure::from(stop)),
         };
+        let checked = checked.map_err(|failure| but_for_room(store.data().limiter.denied(), failure));
         store.data_mut().end_call(checked.is_ok());
         let result = match checked {
             Ok(answer) => {
@@ -262,8 +290,23 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     let last_words = state.lines.lock().last_words();
     let message_bytes = state.settings.limits.output.failure_message;
     let secrets = &*state.settings.capabilities.secrets;
-    let denied = state.limiter.denied();
+    let denied = state.limiter.denied().is_some();
     classify(error, &Circumstances { denied, last_words: &last_words, secrets, message_bytes })
+}
+
+/// The answer, which was copied out, counts as held by its instance.
+fn held(store: &mut Store<State>, answer: usize) -> Result<(), Failure> {
+    let State { limiter, settings, .. } = store.data_mut();
+    if limiter.hold(answer) {
+        return Ok(());
+    }
+    let (memory, limit) = (limiter.bytes(), settings.limits.memory);
+    Err(Failure::of(
+        Outcome::MemoryLimit,
+        format!(
+            "its answer of {answer} bytes and the {memory} bytes that the instance holds are more than `limits.memory` ({limit})"
+        ),
+    ))
 }
 
 /// Takes secrets out of what goes to people and to dead letters. Outputs are the handler's own affair.

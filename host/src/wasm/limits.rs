@@ -129,7 +129,7 @@ pub(crate) enum Denied {
 /// Sums what a store holds and denies what goes beyond.
 ///
 /// Invariant: `charged` is charged to every budget, and released when the limiter is dropped. It is never less than
-/// `current`, and more only where memory was set aside.
+/// `current`, and more only where memory was set aside, or held for an answer.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limit: usize,
@@ -147,12 +147,12 @@ impl Limiter {
         Limiter { limit, budgets, current: 0, charged: 0, denied: None }
     }
 
-    /// Sets aside all that the instance may take: from now on no budget denies it anything.
+    /// Sets so many bytes aside, at most the limit: until it holds as much, no budget denies it anything.
     ///
     /// # Errors
     /// If a budget has not so much left: which.
-    pub(crate) fn set_aside(&mut self) -> Result<(), Shared> {
-        self.charge(self.limit)
+    pub(crate) fn set_aside(&mut self, bytes: usize) -> Result<(), Shared> {
+        self.charge(bytes.min(self.limit))
     }
 
     /// Bytes of memories and tables. They never shrink, so this is the peak as well.
@@ -170,18 +170,34 @@ impl Limiter {
         self.denied
     }
 
+    /// Finds room for an answer of so many bytes beside what the instance holds. It keeps that room for its next answer.
+    pub(crate) fn hold(&mut self, answer: usize) -> bool {
+        self.find(self.current.saturating_add(answer))
+    }
+
+    /// Bytes that are charged for the instance: what it holds, and room for what it answered or was set aside.
+    pub(crate) fn charged(&self) -> usize {
+        self.charged
+    }
+
     fn grow(&mut self, bytes: usize) -> bool {
         let sum = self.current.saturating_add(bytes);
-        if sum > self.limit {
-            self.denied = Some(Denied::Limit);
-            return false;
+        let found = self.find(sum);
+        if found {
+            self.current = sum;
         }
-        if let Err(shared) = self.charge(sum) {
-            self.denied = Some(Denied::Budget(shared));
-            return false;
-        }
-        self.current = sum;
-        true
+        found
+    }
+
+    fn find(&mut self, sum: usize) -> bool {
+        self.denied = if sum > self.limit {
+            Some(Denied::Limit)
+        } else if let Err(shared) = self.charge(sum) {
+            Some(Denied::Budget(shared))
+        } else {
+            return true;
+        };
+        false
     }
 
     /// Charges budgets with what `sum` is more than what they were charged already.
@@ -286,9 +302,9 @@ mod tests {
     fn what_was_set_aside_no_budget_denies() {
         let (pipeline, host) = (Arc::new(MemoryBudget::of_pipeline(100)), Arc::new(MemoryBudget::new(150)));
         let mut first = limiter(80, &[&pipeline, &host]);
-        assert_eq!(first.set_aside(), Ok(()));
+        assert_eq!(first.set_aside(usize::MAX), Ok(()));
         let mut second = limiter(80, &[&pipeline, &host]);
-        assert_eq!(second.set_aside(), Err(Shared::Pipeline));
+        assert_eq!(second.set_aside(80), Err(Shared::Pipeline));
         assert_eq!(
             (pipeline.used(), host.used()),
             (80, 80),

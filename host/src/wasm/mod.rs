@@ -49,9 +49,9 @@ pub use answer::{
 pub use capability::{CONTRACT, Capability, Grants};
 pub use compile::{About, Compiled, LoadError, compile, fingerprint};
 pub use digest::{Digest, NoDigest};
-pub use engine::{Engine, EngineConfig, EngineError};
+pub use engine::{Engine, EngineConfig, EngineError, stack_bytes};
 pub use inspect::{Import, Report};
-pub use instance::{Budget, Call, Capabilities, Instance, InstanceSettings, Need};
+pub use instance::{Budget, Call, Capabilities, Instance, InstanceSettings, Need, Reserved};
 pub use limits::{InstanceLimits, MemoryBudget};
 pub use log::{Level, LogLimits, LogSink};
 pub use module::Module;

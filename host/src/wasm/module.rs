@@ -15,6 +15,7 @@ use super::capability::{self, CONTRACT, Grants};
 use super::compile::{About, Compiled, LoadError, REASON, check_imports};
 use super::digest::Digest;
 use super::engine::Engine;
+use super::needs::Needs;
 use super::state::State;
 use super::{host_functions, text, wasi};
 
@@ -77,6 +78,11 @@ impl Module {
     /// What the file was.
     pub fn kind(&self) -> Kind {
         self.0.about.kind
+    }
+
+    /// What it asks for before it runs.
+    pub fn needs(&self) -> &Needs {
+        &self.0.about.needs
     }
 
     /// The version of the contract that it speaks.

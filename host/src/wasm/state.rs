@@ -40,8 +40,12 @@ struct Running {
 }
 
 impl State {
-    pub(crate) fn new(settings: Arc<InstanceSettings>, meter: Arc<Meter>, budget: &Budget<'_>) -> Self {
-        let limiter = Limiter::new(settings.limits.memory, Arc::clone(&settings.memory));
+    pub(crate) fn new(
+        settings: Arc<InstanceSettings>,
+        limiter: Limiter,
+        meter: Arc<Meter>,
+        budget: &Budget<'_>,
+    ) -> Self {
         let call = Running {
             cancel: Arc::clone(budget.cancel),
             deadline: budget.deadline,

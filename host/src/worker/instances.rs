@@ -5,13 +5,16 @@
 //!
 //! * it has [grown](has_grown) far beyond what it started with,
 //! * it was not called for as long as its pipeline says (`limits.idle`),
-//! * somebody waits for room (see `room`).
+//! * somebody waits for room (see `room`), unless he can have the instance itself: a call of the same pipeline on this
+//!   worker.
 //!
 //! Nothing here reads a clock: the worker counts [rounds](ROUND), and each instance remembers in which it was kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use super::room::Room;
 use crate::wasm::{Instance, Need};
@@ -51,6 +54,8 @@ struct Idle<I> {
     keeping: Arc<Keeping>,
     /// With the round in which it was kept: the longest idle first.
     instances: Vec<(u64, I)>,
+    /// Calls that wait for room, and would take one of these as well.
+    waiting: VecDeque<oneshot::Sender<I>>,
 }
 
 /// What is kept; tests keep something simpler.
@@ -60,8 +65,8 @@ pub(super) trait Kept {
 
 impl Kept for Instance {
     fn has_grown(&self) -> bool {
-        // What was set aside counts as held.
-        self.need() == Need::Everything || has_grown(self.memory_at_start(), self.memory())
+        // What was set aside counts as held, and so does room for answers.
+        self.need() == Need::Everything || has_grown(self.memory_at_start(), self.charged())
     }
 }
 
@@ -83,18 +88,44 @@ impl<I: Kept> Instances<I> {
         Some(instance)
     }
 
-    /// Keeps an instance, or gives it up.
+    /// Keeps an instance, hands it over to a call that waits, or gives it up.
     pub fn keep(&mut self, pipeline: usize, instance: I, keeping: &Arc<Keeping>) {
-        let idle = self
-            .idle
-            .entry(pipeline)
-            .or_insert_with(|| Idle { keeping: keeping.clone(), instances: Vec::new() });
-        if idle.instances.len() < keeping.most && !instance.has_grown() && !keeping.room.is_wanted() {
-            idle.instances.push((self.round, instance));
+        let round = self.round;
+        let idle = self.of(pipeline, keeping);
+        let room = &keeping.room;
+        let given_up = if instance.has_grown() || room.is_urgent() {
+            Some(instance)
+        } else if room.is_wanted() {
+            idle.hand_over(instance)
+        } else if idle.instances.len() < keeping.most {
+            idle.instances.push((round, instance));
+            None
         } else {
-            drop(instance);
-            keeping.room.ended();
+            Some(instance)
+        };
+        if given_up.is_some() {
+            drop(given_up);
+            room.ended();
         }
+    }
+
+    /// Is handed the next instance that can be spared, after all who asked before.
+    pub fn handed(&mut self, pipeline: usize, keeping: &Arc<Keeping>) -> oneshot::Receiver<I> {
+        let (waiting, handed) = oneshot::channel();
+        let idle = self.of(pipeline, keeping);
+        while idle.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            idle.waiting.pop_front();
+        }
+        idle.waiting.push_back(waiting);
+        handed
+    }
+
+    fn of(&mut self, pipeline: usize, keeping: &Arc<Keeping>) -> &mut Idle<I> {
+        self.idle.entry(pipeline).or_insert_with(|| Idle {
+            keeping: keeping.clone(),
+            instances: Vec::new(),
+            waiting: VecDeque::new(),
+        })
     }
 
     /// A [`ROUND`] is over: gives up what was idle for too long.
@@ -121,6 +152,15 @@ impl<I: Kept> Instances<I> {
 }
 
 impl<I> Idle<I> {
+    /// Gives the instance to the first that waits, or back if nobody does.
+    fn hand_over(&mut self, mut instance: I) -> Option<I> {
+        while let Some(waiting) = self.waiting.pop_front() {
+            // Who waits no longer does not take it.
+            instance = waiting.send(instance).err()?;
+        }
+        Some(instance)
+    }
+
     /// The first, and so longest idle, of them.
     fn give_up(&mut self, count: usize) {
         if count > 0 {
@@ -139,7 +179,7 @@ mod tests {
     use super::super::room::HostRoom;
     use super::*;
     use crate::cancel::Cancel;
-    use crate::outcome::{Again, Failure, Outcome, Shared};
+    use crate::outcome::Shared;
 
     /// Stands for an instance.
     #[derive(Debug, PartialEq)]
@@ -220,13 +260,40 @@ mod tests {
             instances.keep(1, stub(10), &own);
             instances.keep(2, stub(20), &other);
             let cancel = Cancel::new();
-            let full = Failure { again: Again::WithRoom(shared), ..Failure::of(Outcome::HostError, "full") };
-            let mut waits = pin!(own.room.wait(&cancel, async || Err::<(), _>(full.clone())));
+            let mut waits = pin!(own.room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(shared)));
             assert!(waits.as_mut().now_or_never().is_none());
             instances.make_room();
             instances.keep(1, stub(11), &own);
             assert!(names(&mut instances, 1).is_empty());
             assert_eq!(names(&mut instances, 2), of_others);
         }
+    }
+
+    #[tokio::test]
+    async fn what_ends_is_handed_over_to_who_waits_unless_somebody_is_urgent() {
+        let (host, mut instances) = (Arc::new(HostRoom::new(1)), Instances::default());
+        let (own, other) = (keeping(&host, ROUND), keeping(&host, ROUND));
+        let cancel = Cancel::new();
+        let mut waits = pin!(own.room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(Shared::Host)));
+        assert!(waits.as_mut().now_or_never().is_none());
+        let gone = instances.handed(1, &own);
+        let [mut first, mut second] = [0, 1].map(|_| instances.handed(1, &own));
+        drop(gone);
+        instances.keep(2, stub(20), &other);
+        instances.keep(1, Stub { name: 10, grown: true }, &own);
+        assert!(first.try_recv().is_err(), "neither another pipeline's nor what has grown");
+        instances.keep(1, stub(11), &own);
+        assert_eq!(first.try_recv().map(|stub| stub.name), Ok(11));
+        let mut urgent =
+            pin!(other.room.wait(Need::Everything, false, &cancel, || Err::<(), _>(Shared::Pipeline)));
+        assert!(urgent.as_mut().now_or_never().is_none());
+        instances.keep(1, stub(12), &own);
+        assert_eq!(second.try_recv().map(|stub| stub.name), Ok(12), "what only another pipeline lacks");
+        let mut third = instances.handed(1, &own);
+        let mut urgent =
+            pin!(own.room.wait(Need::Everything, false, &cancel, || Err::<(), _>(Shared::Pipeline)));
+        assert!(urgent.as_mut().now_or_never().is_none());
+        instances.keep(1, stub(13), &own);
+        assert!(third.try_recv().is_err() && names(&mut instances, 1).is_empty());
     }
 }

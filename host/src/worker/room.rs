@@ -4,17 +4,22 @@
 //! core and no instance, and is made again when there is room. Nothing of it is counted or charged.
 //!
 //! ```text
-//! a call finds no room ── joins the queue of its pipeline ── is first ──► all workers give up idle instances
-//!                                                               │              │
-//!                                                               └── tries ◄────┴── an instance ends, anywhere
+//! a call finds no room ── the pipeline's queue ── is first ── the host's queue ──► idle instances are given up
+//!                               │                             (for what all share)     │
+//!     a call of the same pipeline ends on this worker                 reserves ◄───────┴── an instance ends, anywhere
+//!     and hands its instance over, until the first has                    │
+//!     waited for a second                                                 └──► the turn ends; an instance starts
 //! ```
 //!
-//! While anybody waits, no instance that could be in his way is kept warm, and a call of the same pipeline that needs a
-//! new instance waits behind him. Calls that run end by their deadline, so he has his turn. Whoever waits for what all
-//! pipelines share sees the idle instances of all of them given up; whoever waits for his own pipeline's memory only
-//! those of his own.
+//! While anybody waits, no instance that could be in his way is kept idle, and a call that needs a new instance waits
+//! behind him. Instances are handed over to calls that wait on the same worker, since a start may be dear; who is first
+//! may so be overtaken, but only for so long. Then, or if he needs more than an instance holds, he is *urgent*: whatever
+//! ends is given up, and where he waits for what all pipelines share, no pipeline starts anything before him. Calls that
+//! run end by their deadline, so he has his turn.
 //!
-//! As long as nobody waits, which is nearly always, all this costs a look at two numbers when an instance is kept.
+//! Whoever waits for what all pipelines share sees the idle instances of all of them given up; whoever waits for his own
+//! pipeline's memory only those of his own. As long as nobody waits, which is nearly always, all this costs a look at
+//! a few numbers when an instance is kept or started.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,13 +28,16 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::cancel::Cancel;
-use crate::outcome::{Again, Failure, Outcome, Shared};
+use crate::outcome::{Failure, Outcome, Shared};
+use crate::wasm::Need;
 
 /// Who waits tries again at least so often: an instance may end where nobody tells of it.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// Who is first is overtaken by instances that are handed over for so long at most.
+const OVERTAKEN: Duration = Duration::from_secs(1);
 /// A wait that is longer than this is said in the log, once in so long for each pipeline.
 const LONG: Duration = Duration::from_secs(10);
 
@@ -38,8 +46,12 @@ const LONG: Duration = Duration::from_secs(10);
 pub struct HostRoom {
     /// Calls that wait, of all pipelines.
     waiting: AtomicUsize,
-    /// Those of them that wait for what all pipelines share.
+    /// Those of them that are first in their pipeline and wait for what all pipelines share.
     for_shared: AtomicUsize,
+    /// Those of these that are urgent: at most one.
+    urgent: AtomicUsize,
+    /// Whose turn it is to take of what all pipelines share.
+    turn: Mutex<()>,
     /// Told when an instance ends.
     ended: Notify,
     /// Counts how often workers were asked to give up idle instances.
@@ -53,6 +65,8 @@ impl HostRoom {
         HostRoom {
             waiting: AtomicUsize::new(0),
             for_shared: AtomicUsize::new(0),
+            urgent: AtomicUsize::new(0),
+            turn: Mutex::new(()),
             ended: Notify::new(),
             asked: AtomicU64::new(0),
             workers: (0..workers).map(|_| AtomicWaker::new()).collect(),
@@ -76,10 +90,23 @@ impl HostRoom {
         }
     }
 
+    /// Waits for the turn to take of what all pipelines share.
+    async fn queue(&self) -> InTurn<'_> {
+        let counted = Counted::in_(&self.for_shared);
+        InTurn { _turn: self.turn.lock().await, _counted: counted, urgent: None }
+    }
+
     fn ask(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);
         self.workers.iter().for_each(AtomicWaker::wake);
     }
+}
+
+/// Has the turn to take of what all pipelines share.
+struct InTurn<'h> {
+    _turn: MutexGuard<'h, ()>,
+    _counted: Counted<'h>,
+    urgent: Option<Counted<'h>>,
 }
 
 /// The queue of one pipeline.
@@ -87,7 +114,11 @@ impl HostRoom {
 pub struct Room {
     host: Arc<HostRoom>,
     pipeline: String,
+    /// [`OVERTAKEN`], save in tests.
+    overtaken: Duration,
     waiting: AtomicUsize,
+    /// Those that must not be overtaken any longer.
+    urgent: AtomicUsize,
     /// Who holds it is first.
     turn: Mutex<()>,
     started: Instant,
@@ -101,7 +132,9 @@ impl Room {
         Room {
             host,
             pipeline,
+            overtaken: OVERTAKEN,
             waiting: AtomicUsize::new(0),
+            urgent: AtomicUsize::new(0),
             turn: Mutex::new(()),
             started: Instant::now(),
             said: AtomicU64::new(0),
@@ -118,9 +151,14 @@ impl Room {
         self.waiting.load(Ordering::Acquire) > 0 || self.host.for_shared.load(Ordering::Acquire) > 0
     }
 
-    /// Whether a call of this pipeline waits.
+    /// Whether an instance of this pipeline must be given up, though another call of it could use it.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::Acquire) > 0 || self.host.urgent.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether a call that needs a new instance has to wait its turn.
     pub(super) fn has_queue(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+        self.waiting.load(Ordering::Acquire) > 0 || self.host.urgent.load(Ordering::Acquire) > 0
     }
 
     /// An instance is gone.
@@ -128,43 +166,69 @@ impl Room {
         self.host.ended();
     }
 
-    /// Tries `start` until it finds room, after all who came before.
+    /// Tries `reserve` until it finds room for `need`, after all who came before. With `pause`, what it last found was
+    /// not enough: something has to end first.
     ///
     /// # Errors
-    /// What `start` says, unless it is that there is no room; [`Outcome::Revoked`] once `cancel` is set.
+    /// [`Outcome::Revoked`] once `cancel` is set.
     pub(super) async fn wait<T>(
         &self,
+        need: Need,
+        pause: bool,
         cancel: &Cancel,
-        mut start: impl AsyncFnMut() -> Result<T, Failure>,
+        reserve: impl FnMut() -> Result<T, Shared>,
     ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                Err(Failure::of(Outcome::Revoked, "the assignment ended while the call waited for room"))
+            }
+            found = self.queue(need, pause, reserve) => Ok(found),
+        }
+    }
+
+    async fn queue<T>(
+        &self,
+        need: Need,
+        mut pause: bool,
+        mut reserve: impl FnMut() -> Result<T, Shared>,
+    ) -> T {
         let since = Instant::now();
         let _all = Counted::in_(&self.host.waiting);
         let _own = Counted::in_(&self.waiting);
-        let mut shared = None;
-        let mut cancelled = pin!(cancel.cancelled());
-        let revoked = || Failure::of(Outcome::Revoked, "the assignment ended while the call waited for room");
-        let _first = tokio::select! {
-            biased;
-            () = &mut cancelled => return Err(revoked()),
-            first = self.turn.lock() => first,
-        };
+        let mut urgent = (need == Need::Everything).then(|| Counted::in_(&self.urgent));
+        let _first = self.turn.lock().await;
+        let since_first = Instant::now();
+        let mut in_turn: Option<InTurn<'_>> = None;
         loop {
             // Enlisted before it is tried: an instance that ends meanwhile is not missed.
             let mut ended = pin!(self.host.ended.notified());
             ended.as_mut().enable();
-            let failure = match start().await {
-                Err(failure) => failure,
-                started => return started,
-            };
-            let Again::WithRoom(of) = failure.again else { return Err(failure) };
-            if of == Shared::Host && shared.is_none() {
-                shared = Some(Counted::in_(&self.host.for_shared));
+            if in_turn.is_none() && self.host.for_shared.load(Ordering::Acquire) > 0 {
+                in_turn = Some(self.host.queue().await);
+            }
+            if !std::mem::take(&mut pause) {
+                match reserve() {
+                    Ok(found) => return found,
+                    // Others take what all share meanwhile.
+                    Err(Shared::Pipeline) => in_turn = None,
+                    Err(Shared::Host) if in_turn.is_none() => {
+                        in_turn = Some(self.host.queue().await);
+                        continue;
+                    }
+                    Err(Shared::Host) => {}
+                }
+            }
+            if need == Need::Everything || since_first.elapsed() >= self.overtaken {
+                urgent.get_or_insert_with(|| Counted::in_(&self.urgent));
+                if let Some(in_turn) = &mut in_turn {
+                    in_turn.urgent.get_or_insert_with(|| Counted::in_(&self.host.urgent));
+                }
             }
             self.host.ask();
-            self.say(since, &failure);
+            self.say(since, if in_turn.is_some() { Shared::Host } else { Shared::Pipeline });
             tokio::select! {
                 biased;
-                () = &mut cancelled => return Err(revoked()),
                 () = ended => {}
                 () = tokio::time::sleep(PATIENCE) => {}
             }
@@ -172,7 +236,7 @@ impl Room {
     }
 
     /// Says that somebody has waited for long, unless that was just said.
-    fn say(&self, since: Instant, failure: &Failure) {
+    fn say(&self, since: Instant, shared: Shared) {
         if since.elapsed() < LONG {
             return;
         }
@@ -185,7 +249,7 @@ impl Room {
                 waiting = self.waiting(),
                 "calls have waited for room for {} s: {}; raise the limit, or lower `max_instances`",
                 since.elapsed().as_secs(),
-                failure.message
+                shared.used_up()
             );
         }
     }
@@ -221,8 +285,12 @@ mod tests {
         (host.clone(), Room::new(host, "orders".to_owned()))
     }
 
-    fn full(shared: Shared) -> Failure {
-        Failure { again: Again::WithRoom(shared), ..Failure::of(Outcome::HostError, "full") }
+    /// A reservation that never succeeds, counted.
+    fn never(tries: &Cell<u32>, shared: Shared) -> impl FnMut() -> Result<(), Shared> {
+        move || {
+            tries.set(tries.get() + 1);
+            Err(shared)
+        }
     }
 
     #[tokio::test]
@@ -233,16 +301,15 @@ mod tests {
             let (free, order, room, cancel) = (&free, &order, &room, &cancel);
             let need = if index == 0 { 4 } else { 1 };
             async move {
-                let started = room
-                    .wait(cancel, async || match free.get() {
-                        left if left < need => Err(full(Shared::Pipeline)),
-                        left => {
-                            free.set(left - need);
-                            Ok(index)
-                        }
-                    })
-                    .await;
-                order.borrow_mut().push(started.expect("it waits until there is room"));
+                let reserve = || match free.get() {
+                    left if left < need => Err(Shared::Pipeline),
+                    left => {
+                        free.set(left - need);
+                        Ok(index)
+                    }
+                };
+                let found = room.wait(Need::ToStart, false, cancel, reserve).await;
+                order.borrow_mut().push(found.expect("it waits until there is room"));
             }
         });
         let frees = async {
@@ -261,11 +328,23 @@ mod tests {
     async fn an_instance_that_ends_untold_is_found_all_the_same() {
         let (_, room) = room();
         let (tries, cancel) = (Cell::new(0), Cancel::new());
-        let found = room.wait(&cancel, async || {
+        let found = room.wait(Need::ToStart, false, &cancel, || {
             tries.set(tries.get() + 1);
-            if tries.get() < 3 { Err(full(Shared::Host)) } else { Ok(()) }
+            if tries.get() < 4 { Err(Shared::Host) } else { Ok(()) }
         });
         assert_eq!(found.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_was_found_too_little_is_tried_again_only_when_something_has_ended() {
+        let (host, room) = room();
+        let (tries, cancel) = (Cell::new(0), Cancel::new());
+        let mut waits = pin!(room.wait(Need::Everything, true, &cancel, never(&tries, Shared::Host)));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(tries.get(), 0);
+        host.ended();
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_ne!(tries.get(), 0);
     }
 
     #[tokio::test]
@@ -276,10 +355,10 @@ mod tests {
         for (shared, of_others) in [(Shared::Pipeline, false), (Shared::Host, true)] {
             let before = host.asked();
             {
-                let mut waits = pin!(room.wait(&cancel, async || Err::<(), _>(full(shared))));
+                let mut waits = pin!(room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(shared)));
                 assert!(waits.as_mut().now_or_never().is_none());
                 assert_eq!(host.asked(), before + 1);
-                assert!(room.is_wanted() && room.has_queue());
+                assert!(room.is_wanted() && room.has_queue() && !room.is_urgent());
                 assert_eq!((other.is_wanted(), other.has_queue()), (of_others, false));
             }
             assert!(!room.is_wanted() && !other.is_wanted(), "a wait that is dropped is over");
@@ -287,13 +366,82 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cancelling_ends_a_wait_and_other_failures_are_handed_on() {
+    async fn who_is_first_is_overtaken_for_a_time_and_then_goes_before_all_who_want_the_same() {
+        for (overtaken, is_urgent) in [(Duration::MAX, false), (Duration::ZERO, true)] {
+            for (shared, of_others) in [(Shared::Pipeline, false), (Shared::Host, is_urgent)] {
+                let (host, mut room) = room();
+                room.overtaken = overtaken;
+                let other = Room::new(host.clone(), "other".to_owned());
+                let cancel = Cancel::new();
+                let mut waits = pin!(room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(shared)));
+                assert!(waits.as_mut().now_or_never().is_none());
+                assert_eq!(room.is_urgent(), is_urgent);
+                assert_eq!((other.is_urgent(), other.has_queue()), (of_others, of_others));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_needs_everything_is_urgent_from_the_first() {
+        let (host, room) = room();
+        let other = Room::new(host.clone(), "other".to_owned());
+        let cancel = Cancel::new();
+        let mut waits = pin!(room.wait(Need::Everything, false, &cancel, || Err::<(), _>(Shared::Host)));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert!(room.is_urgent() && other.is_urgent() && other.has_queue());
+    }
+
+    #[tokio::test]
+    async fn what_all_share_goes_to_pipelines_in_turn_and_not_to_who_needs_least() {
+        let (host, large) = room();
+        let small = Room::new(host.clone(), "small".to_owned());
+        let (free, order, cancel) = (Cell::new(0), RefCell::new(Vec::new()), Cancel::new());
+        let wait = |room, need, index| {
+            let (free, order, cancel) = (&free, &order, &cancel);
+            let reserve = move || match free.get() {
+                left if left < need => Err(Shared::Host),
+                left => {
+                    free.set(left - need);
+                    Ok(index)
+                }
+            };
+            let wait = Room::wait(room, Need::ToStart, false, cancel, reserve);
+            async move {
+                let found = wait.await.expect("it waits until there is room");
+                order.borrow_mut().push(found);
+            }
+        };
+        let frees = async {
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+                free.set(free.get() + 1);
+                host.ended();
+            }
+        };
+        tokio::join!(wait(&large, 4, 0), wait(&small, 1, 1), frees);
+        assert_eq!(*order.borrow(), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn who_lacks_his_own_pipelines_memory_keeps_nobody_from_what_all_share() {
+        let (host, poor) = room();
+        let other = Room::new(host.clone(), "other".to_owned());
+        let (cancel, lacks) = (Cancel::new(), Cell::new(Shared::Host));
+        let mut waits = pin!(poor.wait(Need::ToStart, false, &cancel, || Err::<(), _>(lacks.get())));
+        assert!(waits.as_mut().now_or_never().is_none());
+        lacks.set(Shared::Pipeline);
+        let mut waits_too = pin!(other.wait(Need::ToStart, false, &cancel, || Ok(())));
+        assert!(waits_too.as_mut().now_or_never().is_none(), "it is behind the first");
+        host.ended();
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(waits_too.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn cancelling_ends_a_wait() {
         let (_, room) = room();
         let cancel = Cancel::new();
-        let failed =
-            room.wait(&cancel, async || Err::<(), _>(Failure::of(Outcome::InitializationFailed, "no")));
-        assert_eq!(failed.await.map_err(|failure| failure.outcome), Err(Outcome::InitializationFailed));
-        let waits = [0, 1].map(|_| room.wait(&cancel, async || Err::<(), _>(full(Shared::Host))));
+        let waits = [0, 1].map(|_| room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(Shared::Host)));
         let cancels = async {
             tokio::task::yield_now().await;
             cancel.cancel();

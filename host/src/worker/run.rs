@@ -6,7 +6,6 @@
 //! fault stands alone, in order, in a fresh instance after each failure, and within a bound of time.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::instances::Instances;
@@ -15,18 +14,18 @@ use super::{Callee, Code, NativeHandler};
 use crate::batch::Batch;
 use crate::ids::Fuel;
 use crate::outcome::{Again, Failure, Outcome};
-use crate::wasm::{Answer, Budget, Instance, Module, Need, RawAnswer, check};
+use crate::wasm::{Answer, Budget, Instance, Module, Need, RawAnswer, Reserved, check};
 use crate::work::{CallRecord, Ended, Report, Work};
 
 /// The search for a record at fault may take this long; what is left then runs in calls of its own.
 const ISOLATION: Duration = Duration::from_millis(50);
 
 /// Runs the records of `work` and says what became of each.
-pub(super) async fn run(work: &Work, callee: &Callee, instances: &Rc<RefCell<Instances>>) -> Report {
+pub(super) async fn run(work: &Work, callee: &Callee, instances: &RefCell<Instances>) -> Report {
     let mut settle = Settle::new(work, callee);
     let count = u32::try_from(work.batch.len()).expect("a batch holds fewer than 2^32 records");
     match call(&work.batch, work, callee, instances, &mut settle).await {
-        Ok(answer) => settle.accept(&answer, &work.batch, 0..count).await,
+        Ok(answered) => answered.leave(&work.batch, 0..count, callee, instances, &mut settle).await,
         Err(failure) if count == 1 && failure.outcome != Outcome::Revoked => settle.fail(0, &failure).await,
         Err(failure) => isolate(&failure, count, work, callee, instances, &mut settle).await,
     }
@@ -39,7 +38,7 @@ async fn isolate(
     count: u32,
     work: &Work,
     callee: &Callee,
-    instances: &Rc<RefCell<Instances>>,
+    instances: &RefCell<Instances>,
     settle: &mut Settle<'_>,
 ) {
     if failure.outcome == Outcome::Revoked {
@@ -65,7 +64,7 @@ async fn isolate(
         part_batch.clear();
         work.batch.copy_to(indices.iter().map(|&index| index as usize), &mut part_batch);
         match call(&part_batch, work, callee, instances, settle).await {
-            Ok(answer) => settle.accept(&answer, &part_batch, indices).await,
+            Ok(answered) => answered.leave(&part_batch, indices, callee, instances, settle).await,
             Err(failure) if failure.outcome == Outcome::Revoked => settle.revoke(),
             // Its limits were those of the batch: it gets its own in a call of its own.
             Err(failure) if !worth_halving(&failure) => settle.leave(indices),
@@ -90,17 +89,17 @@ async fn call(
     batch: &Batch,
     work: &Work,
     callee: &Callee,
-    instances: &Rc<RefCell<Instances>>,
+    instances: &RefCell<Instances>,
     settle: &mut Settle<'_>,
-) -> Result<Answer, Failure> {
+) -> Result<Answered, Failure> {
     let execution = callee.executions.start();
     let Called { result, spent, waited, fuel } = match &callee.code {
         Code::Module(module) => sandboxed(module, batch, work, callee, instances).await,
         Code::Native(handler) => native(handler.as_ref(), batch, callee),
     };
     let ended = match &result {
-        Ok(answer) if answer.failures().is_empty() => Ended::Complete,
-        Ok(answer) if answer.failures().len() == batch.len() => Ended::Failed,
+        Ok(Answered { answer, .. }) if answer.failures().is_empty() => Ended::Complete,
+        Ok(Answered { answer, .. }) if answer.failures().len() == batch.len() => Ended::Failed,
         Ok(_) => Ended::Partial,
         Err(failure) => Ended::Without(failure.outcome),
     };
@@ -110,9 +109,35 @@ async fn call(
     result
 }
 
+/// An answer that kept all rules, and the instance that gave it, if a sandbox did.
+struct Answered {
+    answer: Answer,
+    instance: Option<Instance>,
+}
+
+impl Answered {
+    /// Publishes the answer to `batch`, whose record i is record `indices[i]` of the work. Until then the instance is not
+    /// called again, since the answer counts as its memory: however long the producer is full, what waits for it is within
+    /// the bound of all instances.
+    async fn leave(
+        self,
+        batch: &Batch,
+        indices: impl IntoIterator<Item = u32>,
+        callee: &Callee,
+        instances: &RefCell<Instances>,
+        settle: &mut Settle<'_>,
+    ) {
+        settle.accept(&self.answer, batch, indices).await;
+        drop(self.answer);
+        if let Some(instance) = self.instance {
+            instances.borrow_mut().keep(callee.id, instance, &callee.keeping);
+        }
+    }
+}
+
 /// What came of a call, and what it took.
 struct Called {
-    result: Result<Answer, Failure>,
+    result: Result<Answered, Failure>,
     spent: Duration,
     /// The part of `spent` that was waiting on the host.
     waited: Duration,
@@ -125,7 +150,7 @@ async fn sandboxed(
     batch: &Batch,
     work: &Work,
     callee: &Callee,
-    instances: &Rc<RefCell<Instances>>,
+    instances: &RefCell<Instances>,
 ) -> Called {
     let budget =
         Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
@@ -145,8 +170,7 @@ async fn sandboxed(
         let call = instance.call(&work.origin, batch, budget).await;
         let result = call.result.and_then(|(instance, answer)| {
             check_sizes(&answer, batch, callee)?;
-            instances.borrow_mut().keep(callee.id, instance, &callee.keeping);
-            Ok(answer)
+            Ok(Answered { answer, instance: Some(instance) })
         });
         if let Err(failure) = &result {
             // The instance is gone.
@@ -166,24 +190,45 @@ async fn instance(
     module: &Module,
     work: &Work,
     callee: &Callee,
-    instances: &Rc<RefCell<Instances>>,
-    need: Need,
+    instances: &RefCell<Instances>,
+    mut need: Need,
 ) -> Result<Instance, Failure> {
     let room = &callee.keeping.room;
-    if need == Need::ToStart
-        && let Some(warm) = instances.borrow_mut().take(callee.id)
-    {
-        return Ok(warm);
-    }
-    let start = || Instance::start_with(module, &callee.settings, &work.cancel, need);
-    // Nobody goes before those who wait already.
-    if !room.has_queue() {
-        let started = start().await;
-        if !started.as_ref().is_err_and(|failure| matches!(failure.again, Again::WithRoom(_))) {
-            return started;
+    let reserve = |need| Reserved::new(module, &callee.settings, need);
+    let mut pause = false;
+    loop {
+        if need == Need::ToStart
+            && let Some(warm) = instances.borrow_mut().take(callee.id)
+        {
+            return Ok(warm);
+        }
+        // Nobody goes before those who wait already.
+        let at_once = if pause || room.has_queue() { None } else { reserve(need).ok() };
+        let memory = match at_once {
+            Some(memory) => memory,
+            None if need == Need::ToStart => {
+                let handed = instances.borrow_mut().handed(callee.id, &callee.keeping);
+                tokio::select! {
+                    biased;
+                    Ok(warm) = handed => return Ok(warm),
+                    found = room.wait(need, pause, &work.cancel, || reserve(need)) => found?,
+                }
+            }
+            None => room.wait(need, pause, &work.cancel, || reserve(need)).await?,
+        };
+        match Instance::start_in(memory, module, &callee.settings, &work.cancel).await {
+            Err(failure) => {
+                room.ended();
+                if !matches!(failure.again, Again::WithRoom(_)) {
+                    return Err(failure);
+                }
+                // What a start takes beyond its beginning can be set aside as well; a place in the pool cannot.
+                pause = need == Need::Everything;
+                need = Need::Everything;
+            }
+            started => return started,
         }
     }
-    room.wait(&work.cancel, start).await
 }
 
 /// Calls what was compiled in. Its answer passes the same checks.
@@ -194,7 +239,7 @@ fn native(handler: &dyn NativeHandler, batch: &Batch, callee: &Callee) -> Called
     let result =
         check(batch, raw, &callee.settings.limits.output).map_err(Failure::from).and_then(|answer| {
             check_sizes(&answer, batch, callee)?;
-            Ok(answer)
+            Ok(Answered { answer, instance: None })
         });
     Called { result, spent: since.elapsed(), waited: Duration::ZERO, fuel: Fuel(0) }
 }

@@ -211,6 +211,12 @@ fn the_status_shows_limits_grants_instances_and_memory() {
     job.await_done(&mut host);
     let status = host.status();
     assert_eq!(status["guest_memory"]["limit_bytes"], 1024 * MIB, "{status}");
+    assert_eq!(status["host"]["guest_memory"], "1GiB", "{status}");
+    assert_eq!(
+        (&status["host"]["stack"], &status["host"]["compile_memory"]),
+        (&"1MiB".into(), &"2GiB".into())
+    );
+    assert_eq!(status["host"]["module_functions"], 200_000);
     let pipeline = &status["pipelines"][0];
     for (key, value) in [
         ("fuel", Value::from(123_456_789)),

@@ -248,6 +248,19 @@ fn an_answer_that_names_the_same_bytes_again_and_again_is_not_lifted() {
 }
 
 #[test]
+fn an_answer_counts_as_memory_of_its_instance() {
+    // A column of 1.2 MB out of a memory of 2 MiB.
+    let mut pointer = 0_u32.to_le_bytes().to_vec();
+    pointer.extend_from_slice(&1_200_000_u32.to_le_bytes());
+    let column = datum(2048 + Column::Values as u32, &pointer);
+    let guest = Guest::new("(i32.const 2048)").pages(33).with(&column);
+    let output = OutputLimits { bytes: 4 << 20, ..LIMITS.output };
+    let within = |memory| outcome_of(&guest, InstanceLimits { memory, output, ..LIMITS });
+    assert_outcome(within(3_300_000), Outcome::MemoryLimit, "its answer of 1200000 bytes and the 21");
+    assert_outcome(within(3_400_000), Outcome::InvalidOutput, "entries");
+}
+
+#[test]
 fn a_start_that_fails_says_why() {
     // A result: 1 for an error, then the string.
     let says_no = Guest::new("(i32.const 1024)")

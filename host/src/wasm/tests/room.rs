@@ -3,7 +3,7 @@
 use super::guest::{Column, datum};
 use super::*;
 use crate::outcome::{Again, Shared};
-use crate::wasm::{MemoryBudget, Need};
+use crate::wasm::{MemoryBudget, Need, Reserved};
 
 const MIB: usize = 1 << 20;
 
@@ -46,17 +46,47 @@ fn a_call_that_finds_no_room_to_grow_says_so_and_whose_room_it_is() {
 }
 
 #[test]
+fn whatever_it_does_after_it_found_no_room_says_nothing_of_its_records() {
+    let cancel = Arc::new(Cancel::new());
+    let (settings, _) = sharing(MIB, 2 * MIB);
+    let grown = "(drop (memory.grow (i32.const 30)))";
+    let patient = Budget { fuel: FUEL, deadline: LONG, cancel: &cancel };
+    let frugal = Budget { fuel: Fuel(1_000_000), ..patient };
+    let short = Budget { fuel: Fuel(u64::MAX / 2), deadline: Duration::from_millis(10), cancel: &cancel };
+    for (what, body, budget, alone) in [
+        ("traps", "unreachable", patient, Outcome::Trap),
+        (
+            "spins until its fuel is used up",
+            "(loop $again (br $again)) unreachable",
+            frugal,
+            Outcome::OutOfFuel,
+        ),
+        ("spins until its deadline", "(loop $again (br $again)) unreachable", short, Outcome::Deadline),
+        ("answers with what is no answer", "(i32.const -4)", patient, Outcome::InvalidOutput),
+    ] {
+        let result = |body: &str| {
+            let (module, batch) = (load(&Guest::new(body)), batch(&["a"]));
+            on_worker(call_once(&module, &settings, &batch, budget)).result.map(|(_, answer)| answer)
+        };
+        assert_outcome(result(body), alone, "");
+        let failure = result(&format!("{grown} {body}")).expect_err(what);
+        assert_eq!(failure.again, Again::WithRoom(Shared::Pipeline), "{what}: {failure}");
+    }
+}
+
+#[test]
 fn with_everything_set_aside_its_own_limit_is_what_ends_it() {
     let module = load(&Guest::new(GROW));
     let (settings, budgets) = sharing(5 * MIB, 5 * MIB);
     let cancel = Arc::new(Cancel::new());
     let budget = Budget { fuel: FUEL, deadline: LONG, cancel: &cancel };
     on_worker(async {
-        let greedy = Instance::start_with(&module, &settings, &cancel, Need::Everything).await;
-        let greedy = greedy.expect("there is room");
+        let reserve = || Reserved::new(&module, &settings, Need::Everything);
+        let memory = reserve().expect("there is room");
         assert_eq!(budgets[0].used(), LIMITS.memory);
-        let second = Instance::start_with(&module, &settings, &cancel, Need::Everything).await;
-        no_room(second, Shared::Pipeline, "limits.total_memory");
+        let greedy = Instance::start_in(memory, &module, &settings, &cancel).await.expect("it starts");
+        assert_eq!(budgets[0].used(), LIMITS.memory);
+        assert_eq!(reserve().err(), Some(Shared::Pipeline));
         // Another one takes all that is left.
         let other = Instance::start(&module, &settings, &cancel).await.expect("there is room for one more");
         no_room(other.call(&origin(), &batch(&["a"]), budget).await.result, Shared::Pipeline, "used up");
