@@ -79,13 +79,15 @@ fn registry() -> Registry {
     let entry = PipelineEntry::new(
         "orders".to_owned(),
         "orders".to_owned(),
-        "parse".to_owned(),
-        format!("sha256:{:064x}", 1),
         "key",
         vec!["orders".to_owned()],
         allowance(),
     );
-    entry.executions.start().finish(Ended::Complete, Duration::from_micros(70), Fuel(1_000));
+    entry.deployed("parse", &format!("sha256:{:064x}", 1)).executions.start().finish(
+        Ended::Complete,
+        Duration::from_micros(70),
+        Fuel(1_000),
+    );
     let mut latency = Histogram::default();
     latency.observe(Duration::from_millis(3), 1_000);
     let partitions = (0..PARTITIONS).map(|partition| partition_snapshot(partition, &latency));

@@ -73,12 +73,11 @@ fn server() -> SocketAddr {
             let entry = PipelineEntry::new(
                 name.to_owned(),
                 format!("sandmill-{name}"),
-                "handler".to_owned(),
-                format!("sha256:{}", "0".repeat(64)),
                 "key",
                 vec![name.to_owned()],
                 allowance(name),
             );
+            entry.deployed("handler", &format!("sha256:{}", "0".repeat(64)));
             registry.add(Arc::new(entry));
         }
         let address = "127.0.0.1:0".parse().expect("it is one");

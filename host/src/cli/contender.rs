@@ -258,7 +258,7 @@ fn watch(
 
 /// What the host says of a run that is over.
 fn done(entry: &PipelineEntry, snapshot: &PipelineSnapshot) -> Done {
-    let counts = entry.executions.read();
+    let counts = entry.module().executions.read();
     let records: u64 = snapshot.partitions.iter().map(|p| p.succeeded + p.failed).sum();
     let of = |total: u64, count: u64| if count == 0 { 0.0 } else { total as f64 / count as f64 };
     let details: Map<String, Value> = [
@@ -266,8 +266,8 @@ fn done(entry: &PipelineEntry, snapshot: &PipelineSnapshot) -> Done {
         ("records_per_call", json!(of(records, counts.executions()))),
         ("fuel_per_record", json!(of(counts.fuel, records))),
         ("batch_bound", json!(snapshot.batch_bound)),
-        ("handler", json!(entry.handler)),
-        ("handler_version", json!(entry.module_version())),
+        ("handler", json!(entry.module().handler)),
+        ("handler_version", json!(entry.module().version())),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

@@ -110,7 +110,7 @@ impl Started {
         let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
         stop.tell(&host);
         let pipelines = config.pipelines.iter().zip(found).map(|(pipeline, found)| within(pipeline, found));
-        for ((pipeline, source), handler) in pipelines.zip(&sources).zip(handlers) {
+        for (pipeline, handler) in pipelines.zip(handlers) {
             tracing::info!(
                 pipeline = pipeline.name,
                 group = pipeline.group,
@@ -121,7 +121,7 @@ impl Started {
                 workers,
                 "starting"
             );
-            host.add(&pipeline, &config.host, source, handler).map_err(Failure::start)?;
+            host.add(&pipeline, &config.host, handler).map_err(Failure::start)?;
         }
         Ok(Started { host, server, registry })
     }

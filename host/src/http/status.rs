@@ -131,7 +131,8 @@ impl Pipeline {
             totals.gaps += partition.gaps;
             latency.merge(&partition.latency);
         }
-        let counts = entry.executions.read();
+        let module = entry.module();
+        let counts = module.executions.read();
         let errors = Outcome::ERRORS.iter().zip(counts.errors);
         let Allowance { limits, allow, max_instances, settings, room } = &entry.allowance;
         let memory = settings.memory.first();
@@ -143,8 +144,8 @@ impl Pipeline {
             group: entry.group.clone(),
             ordering: entry.ordering,
             input: entry.input.clone(),
-            handler: entry.handler.clone(),
-            module_digest: entry.digest.clone(),
+            handler: module.handler.clone(),
+            module_digest: module.digest.clone(),
             snapshot_age_seconds: taken.elapsed().as_secs_f64(),
             totals,
             latency: Latency {

@@ -82,7 +82,29 @@ pub struct Settings {
     /// When a position is gone.
     pub on_offset_lost: OnOffsetLost,
     /// What all dead letters have in common.
-    pub origin: Origin,
+    pub origin: CurrentOrigin,
+}
+
+/// What dead letters have in common that the consumer writes itself, for outputs that were refused after they were
+/// published: the handler as it was deployed last.
+#[derive(Clone)]
+pub struct CurrentOrigin(Arc<dyn Fn() -> Arc<Origin> + Send + Sync>);
+
+impl CurrentOrigin {
+    /// Asks `current` each time.
+    pub fn new(current: impl Fn() -> Arc<Origin> + Send + Sync + 'static) -> Self {
+        CurrentOrigin(Arc::new(current))
+    }
+
+    pub(super) fn get(&self) -> Arc<Origin> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for CurrentOrigin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CurrentOrigin").field(&self.get()).finish()
+    }
 }
 
 /// Hands work to a worker.
@@ -320,7 +342,13 @@ mod tests {
             group: "group".to_owned(),
             start: Start::Earliest,
             on_offset_lost: OnOffsetLost::Halt,
-            origin: Origin { group: "group".into(), handler: "h".into(), module_digest: "sha256:0".into() },
+            origin: CurrentOrigin::new(|| {
+                Arc::new(Origin {
+                    group: "group".into(),
+                    handler: "h".into(),
+                    module_digest: "sha256:0".into(),
+                })
+            }),
         };
         let publisher =
             Publisher::start(&settings.properties, &[], None, deliveries.clone()).expect("a producer");

@@ -209,6 +209,7 @@ impl Consumer {
         if !self.publisher.lease().holds() {
             return;
         }
+        let current = self.settings.origin.get();
         while let Some(refused) = self.stalled_letters.front() {
             let RefusedRecord { ticket, index, origin, record, failure, attempts } = refused;
             let letter = DeadLetter {
@@ -216,7 +217,7 @@ impl Consumer {
                 at: origin,
                 failure,
                 attempts: *attempts,
-                origin: &self.settings.origin,
+                origin: &current,
             };
             let (ticket, index) = (*ticket, *index);
             let input = u16::try_from(index).expect("a call has fewer records");

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::load::{HandlerSource, LoadedHandler};
+use super::load::LoadedHandler;
 use super::{StartError, options};
 use crate::config;
 use crate::inbox::Inbox;
-use crate::kafka::consumer::{Settings, Sleep};
+use crate::kafka::consumer::{CurrentOrigin, Settings, Sleep};
 use crate::kafka::publisher::{Origin, Publisher};
 use crate::kafka::{self, Consumer, Deliveries, Event};
 use crate::machine::{Machine, Stopped};
 use crate::telemetry::{Allowance, PipelineEntry, Registry};
 use crate::work::Work;
-use crate::worker::{Callee, Keeping, Load, Workers};
+use crate::worker::{Callee, Generation, Generations, Keeping, Load, Workers};
 
 /// What the thread that waits for the host is told.
 #[derive(Debug)]
@@ -80,7 +81,6 @@ impl Host {
         &mut self,
         pipeline: &config::Pipeline,
         host: &config::Host,
-        source: &HandlerSource,
         handler: LoadedHandler,
     ) -> Result<(), StartError> {
         let refused = |reason: kafka::Error| StartError::Kafka { pipeline: pipeline.name.clone(), reason };
@@ -89,8 +89,6 @@ impl Host {
         let entry = Arc::new(PipelineEntry::new(
             pipeline.name.clone(),
             pipeline.group.clone(),
-            source.name(),
-            digest.clone(),
             options::ordering_name(pipeline.ordering),
             pipeline.input.clone(),
             Allowance {
@@ -101,8 +99,12 @@ impl Host {
                 room: room.clone(),
             },
         ));
-        let origin =
-            Origin { group: pipeline.group.clone(), handler: handler.name.clone(), module_digest: digest };
+        let module = entry.deployed(&handler.name, &digest);
+        let origin = Arc::new(Origin {
+            group: pipeline.group.clone(),
+            handler: handler.name.clone(),
+            module_digest: digest,
+        });
         let sleep = Sleep::default();
         let inbox = Arc::new(Inbox::new(sleep.wake()));
         let deliveries = Deliveries::new(sleep.wake());
@@ -116,21 +118,28 @@ impl Host {
         );
         let publisher = Arc::new(publisher.map_err(refused)?);
         let workers = self.workers.count();
-        let callee = Arc::new(Callee {
-            weight: pipeline.weight,
-            id: self.pipelines.len(),
+        let id = self.pipelines.len();
+        let first = Generation {
+            number: 1,
             code: handler.code,
             settings: handler.settings,
-            policy: options::policy(&pipeline.on_failure),
-            publisher: publisher.clone(),
-            origin: origin.clone(),
-            inbox: inbox.clone(),
-            executions: entry.executions.clone(),
+            executions: module.executions.clone(),
+            origin,
             keeping: Arc::new(Keeping {
+                id: (id, 1),
                 most: options::warm(pipeline, workers),
                 idle: pipeline.limits.idle,
                 room,
+                retired: AtomicBool::new(false),
             }),
+        };
+        let callee = Arc::new(Callee {
+            weight: pipeline.weight,
+            id,
+            handler: Generations::new(first),
+            policy: options::policy(&pipeline.on_failure),
+            publisher: publisher.clone(),
+            inbox: inbox.clone(),
             load: Load::new(workers),
         });
         let settings = Settings {
@@ -139,7 +148,10 @@ impl Host {
             group: pipeline.group.clone(),
             start: options::start(pipeline.start),
             on_offset_lost: options::on_offset_lost(pipeline.on_offset_lost),
-            origin,
+            origin: CurrentOrigin::new({
+                let callee = callee.clone();
+                move || callee.handler.current().origin.clone()
+            }),
         };
         let machine =
             Machine::new(options::machine(pipeline, workers, host.drain_timeout, fastrand::u64(..)));

@@ -10,10 +10,10 @@ use prometheus::proto::{
 };
 use prometheus::{Encoder, TextEncoder};
 
-use super::executions::{Counts, STATUSES};
+use super::executions::STATUSES;
 use super::guest::USES;
 use super::own::Own;
-use super::registry::{PipelineEntry, PipelineState, Registry};
+use super::registry::{ModuleEntry, PipelineState, Registry};
 use super::requests::RESULTS;
 use super::snapshot::PipelineSnapshot;
 use super::{Histogram, snapshot};
@@ -114,7 +114,9 @@ pub fn text(registry: &Registry, version: &str, wasmtime: &str) -> String {
         let up = !matches!(entry.state(), PipelineState::Ended(_));
         page.gauge(UP, &[&entry.name], f64::from(u8::from(up)));
         page.pipeline(&entry.name, &snapshot);
-        page.handler(&entry, &entry.executions.read());
+        for module in entry.modules() {
+            page.handler(&entry.name, &module);
+        }
         page.guest(&entry.name, &entry.allowance.settings.capabilities);
     }
     page.encode()
@@ -169,8 +171,9 @@ impl Page {
         }
     }
 
-    fn handler(&mut self, entry: &PipelineEntry, counts: &Counts) {
-        let labels = [entry.name.as_str(), &entry.handler, entry.module_version()];
+    fn handler(&mut self, pipeline: &str, module: &ModuleEntry) {
+        let counts = module.executions.read();
+        let labels = [pipeline, &module.handler, module.version()];
         let with = |last| [labels[0], labels[1], labels[2], last];
         self.counter(EXECUTIONS, &labels, counts.executions());
         self.gauge(ACTIVE, &labels, counts.active as f64);

@@ -38,6 +38,28 @@ pub struct Allowance {
     pub room: Arc<Room>,
 }
 
+/// Modules of a pipeline whose counters are shown: the current one, and those before it.
+const MODULES: usize = 8;
+
+/// A module that a pipeline runs, or ran.
+#[derive(Debug)]
+pub struct ModuleEntry {
+    /// The handler's name.
+    pub handler: String,
+    /// SHA-256 of the module, as `sha256:…`.
+    pub digest: String,
+    /// Counters of its calls.
+    pub executions: Arc<Executions>,
+}
+
+impl ModuleEntry {
+    /// Label value that names the module: the first 12 digits of its digest.
+    pub fn version(&self) -> &str {
+        let hex = self.digest.strip_prefix("sha256:").unwrap_or(&self.digest);
+        hex.get(..12).unwrap_or(hex)
+    }
+}
+
 /// One pipeline.
 #[derive(Debug)]
 pub struct PipelineEntry {
@@ -45,18 +67,14 @@ pub struct PipelineEntry {
     pub name: String,
     /// Its consumer group.
     pub group: String,
-    /// Its handler's name.
-    pub handler: String,
-    /// SHA-256 of its module, as `sha256:…`.
-    pub digest: String,
     /// Ordering, as configured.
     pub ordering: &'static str,
     /// Input topics.
     pub input: Vec<String>,
     /// What its handler may take and use.
     pub allowance: Allowance,
-    /// Counters of its calls.
-    pub executions: Arc<Executions>,
+    /// Modules that it ran, the current one last.
+    modules: RwLock<Vec<Arc<ModuleEntry>>>,
     snapshot: Mutex<(Arc<PipelineSnapshot>, Instant)>,
     state: Mutex<PipelineState>,
 }
@@ -66,8 +84,6 @@ impl PipelineEntry {
     pub fn new(
         name: String,
         group: String,
-        handler: String,
-        digest: String,
         ordering: &'static str,
         input: Vec<String>,
         allowance: Allowance,
@@ -75,21 +91,44 @@ impl PipelineEntry {
         PipelineEntry {
             name,
             group,
-            handler,
-            digest,
             ordering,
             input,
             allowance,
-            executions: Arc::default(),
+            modules: RwLock::default(),
             snapshot: Mutex::new((Arc::default(), Instant::now())),
             state: Mutex::new(PipelineState::Starting),
         }
     }
 
-    /// Label value that names the module: the first 12 digits of its digest.
-    pub fn module_version(&self) -> &str {
-        let hex = self.digest.strip_prefix("sha256:").unwrap_or(&self.digest);
-        hex.get(..12).unwrap_or(hex)
+    /// From now on it runs this module. One that it ran before goes on with its counters.
+    pub fn deployed(&self, handler: &str, digest: &str) -> Arc<ModuleEntry> {
+        let mut modules = self.modules.write().unwrap_or_else(PoisonError::into_inner);
+        let known = modules.iter().position(|known| known.handler == handler && known.digest == digest);
+        let current = match known {
+            Some(at) => modules.remove(at),
+            None => Arc::new(ModuleEntry {
+                handler: handler.to_owned(),
+                digest: digest.to_owned(),
+                executions: Arc::default(),
+            }),
+        };
+        modules.push(current.clone());
+        let excess = modules.len().saturating_sub(MODULES);
+        modules.drain(..excess);
+        current
+    }
+
+    /// Modules that it ran, the current one last. There is one once the pipeline is added.
+    pub fn modules(&self) -> Vec<Arc<ModuleEntry>> {
+        self.modules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The module that it runs.
+    ///
+    /// # Panics
+    /// Before the first was deployed.
+    pub fn module(&self) -> Arc<ModuleEntry> {
+        self.modules().pop().expect("a pipeline is shown with its module")
     }
 
     /// Puts the newest snapshot in place.

@@ -11,6 +11,7 @@
 //! | `executor.rs` | polls the calls of one worker |
 //! | `share.rs` | whose turn it is |
 //! | `code.rs` | what is called: a module, or what was compiled in |
+//! | `generation.rs` | which module is called, and how another takes its place |
 //! | `instances.rs` | warm instances of one worker, and which are given up |
 //! | `room.rs` | calls that wait for memory that instances share |
 //! | `run.rs` | one piece of work: call, isolate what fails |
@@ -18,6 +19,7 @@
 
 mod code;
 mod executor;
+mod generation;
 mod instances;
 mod room;
 mod run;
@@ -41,12 +43,11 @@ use tokio::time::MissedTickBehavior;
 use crate::dispatch::FailurePolicy;
 use crate::inbox::Inbox;
 use crate::kafka::Event;
-use crate::kafka::publisher::{Origin, Publisher};
-use crate::telemetry::Executions;
-use crate::wasm::InstanceSettings;
+use crate::kafka::publisher::Publisher;
 use crate::work::{Finished, Report, Work};
 pub use code::{Code, NativeHandler};
 use executor::Executor;
+pub use generation::{Generation, Generations};
 pub use instances::Keeping;
 use instances::{Instances, ROUND};
 pub use room::{HostRoom, Room};
@@ -58,22 +59,14 @@ pub struct Callee {
     pub id: usize,
     /// Its part of each core in relation to other pipelines that want it: at least 1.
     pub weight: u32,
-    /// The handler.
-    pub code: Code,
-    /// What its instances may take, and what they find around them.
-    pub settings: Arc<InstanceSettings>,
+    /// The handler, as it was deployed last.
+    pub handler: Generations,
     /// What follows a failure.
     pub policy: FailurePolicy,
     /// Where outputs and dead letters go.
     pub publisher: Arc<Publisher>,
-    /// What all dead letters have in common.
-    pub origin: Origin,
     /// Where reports go.
     pub inbox: Arc<Inbox<Event>>,
-    /// Counters of its calls.
-    pub executions: Arc<Executions>,
-    /// Which instances workers keep warm.
-    pub keeping: Arc<Keeping>,
     /// Its pieces of work, by worker.
     pub load: Load,
 }
@@ -141,6 +134,14 @@ impl Workers {
     /// The queue for a pipeline's calls that find no room.
     pub fn room(&self, pipeline: &str) -> Arc<Room> {
         Arc::new(Room::new(self.room.clone(), pipeline.to_owned()))
+    }
+
+    /// From now on calls of this pipeline run `next`. The generation before is handed back, retired: calls that run it end
+    /// as they would have, and its idle instances are given up.
+    pub fn switch(&self, callee: &Callee, next: Generation) -> Arc<Generation> {
+        let before = callee.handler.replace(next);
+        self.room.ask();
+        before
     }
 
     /// Gives work to the worker that has the least of the same pipeline, and of those to the one that has the least

@@ -96,7 +96,8 @@ impl HostRoom {
         InTurn { _turn: self.turn.lock().await, _counted: counted, urgent: None }
     }
 
-    fn ask(&self) {
+    /// Asks all workers to give up what is idle and wanted, or retired.
+    pub(super) fn ask(&self) {
         self.asked.fetch_add(1, Ordering::AcqRel);
         self.workers.iter().for_each(AtomicWaker::wake);
     }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::instances::Instances;
 use super::settle::Settle;
-use super::{Callee, Code, NativeHandler};
+use super::{Callee, Code, Generation, NativeHandler};
 use crate::batch::Batch;
 use crate::ids::Fuel;
 use crate::outcome::{Again, Failure, Outcome};
-use crate::wasm::{Answer, Budget, Instance, Module, Need, RawAnswer, Reserved, check};
+use crate::wasm::{Answer, Budget, Instance, InstanceSettings, Module, Need, RawAnswer, Reserved, check};
 use crate::work::{CallRecord, Ended, Report, Work};
 
 /// The search for a record at fault may take this long; what is left then runs in calls of its own.
@@ -25,7 +25,7 @@ pub(super) async fn run(work: &Work, callee: &Callee, instances: &RefCell<Instan
     let mut settle = Settle::new(work, callee);
     let count = u32::try_from(work.batch.len()).expect("a batch holds fewer than 2^32 records");
     match call(&work.batch, work, callee, instances, &mut settle).await {
-        Ok(answered) => answered.leave(&work.batch, 0..count, callee, instances, &mut settle).await,
+        Ok(answered) => answered.leave(&work.batch, 0..count, instances, &mut settle).await,
         Err(failure) if count == 1 && failure.outcome != Outcome::Revoked => settle.fail(0, &failure).await,
         Err(failure) => isolate(&failure, count, work, callee, instances, &mut settle).await,
     }
@@ -64,7 +64,7 @@ async fn isolate(
         part_batch.clear();
         work.batch.copy_to(indices.iter().map(|&index| index as usize), &mut part_batch);
         match call(&part_batch, work, callee, instances, settle).await {
-            Ok(answered) => answered.leave(&part_batch, indices, callee, instances, settle).await,
+            Ok(answered) => answered.leave(&part_batch, indices, instances, settle).await,
             Err(failure) if failure.outcome == Outcome::Revoked => settle.revoke(),
             // Its limits were those of the batch: it gets its own in a call of its own.
             Err(failure) if !worth_halving(&failure) => settle.leave(indices),
@@ -92,10 +92,11 @@ async fn call(
     instances: &RefCell<Instances>,
     settle: &mut Settle<'_>,
 ) -> Result<Answered, Failure> {
-    let execution = callee.executions.start();
-    let Called { result, spent, waited, fuel } = match &callee.code {
-        Code::Module(module) => sandboxed(module, batch, work, callee, instances).await,
-        Code::Native(handler) => native(handler.as_ref(), batch, callee),
+    let generation = &settle.begin();
+    let execution = generation.executions.start();
+    let Called { result, spent, waited, fuel } = match &generation.code {
+        Code::Module(module) => sandboxed(module, batch, work, callee, generation, instances).await,
+        Code::Native(handler) => native(handler.as_ref(), batch, callee, &generation.settings),
     };
     let ended = match &result {
         Ok(Answered { answer, .. }) if answer.failures().is_empty() => Ended::Complete,
@@ -123,14 +124,13 @@ impl Answered {
         self,
         batch: &Batch,
         indices: impl IntoIterator<Item = u32>,
-        callee: &Callee,
         instances: &RefCell<Instances>,
         settle: &mut Settle<'_>,
     ) {
         settle.accept(&self.answer, batch, indices).await;
         drop(self.answer);
         if let Some(instance) = self.instance {
-            instances.borrow_mut().keep(callee.id, instance, &callee.keeping);
+            instances.borrow_mut().keep(instance, &settle.generation().keeping);
         }
     }
 }
@@ -150,13 +150,14 @@ async fn sandboxed(
     batch: &Batch,
     work: &Work,
     callee: &Callee,
+    generation: &Generation,
     instances: &RefCell<Instances>,
 ) -> Called {
     let budget =
         Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
     let mut need = Need::ToStart;
     loop {
-        let instance = match instance(module, work, callee, instances, need).await {
+        let instance = match instance(module, work, generation, instances, need).await {
             Ok(instance) => instance,
             Err(failure) => {
                 return Called {
@@ -174,7 +175,7 @@ async fn sandboxed(
         });
         if let Err(failure) = &result {
             // The instance is gone.
-            callee.keeping.room.ended();
+            generation.keeping.room.ended();
             // With everything set aside the next call cannot end like that.
             if matches!(failure.again, Again::WithRoom(_)) && need == Need::ToStart {
                 need = Need::Everything;
@@ -189,16 +190,17 @@ async fn sandboxed(
 async fn instance(
     module: &Module,
     work: &Work,
-    callee: &Callee,
+    generation: &Generation,
     instances: &RefCell<Instances>,
     mut need: Need,
 ) -> Result<Instance, Failure> {
-    let room = &callee.keeping.room;
-    let reserve = |need| Reserved::new(module, &callee.settings, need);
+    let Generation { keeping, settings, .. } = generation;
+    let room = &keeping.room;
+    let reserve = |need| Reserved::new(module, settings, need);
     let mut pause = false;
     loop {
         if need == Need::ToStart
-            && let Some(warm) = instances.borrow_mut().take(callee.id)
+            && let Some(warm) = instances.borrow_mut().take(keeping)
         {
             return Ok(warm);
         }
@@ -207,7 +209,7 @@ async fn instance(
         let memory = match at_once {
             Some(memory) => memory,
             None if need == Need::ToStart => {
-                let handed = instances.borrow_mut().handed(callee.id, &callee.keeping);
+                let handed = instances.borrow_mut().handed(keeping);
                 tokio::select! {
                     biased;
                     Ok(warm) = handed => return Ok(warm),
@@ -216,7 +218,7 @@ async fn instance(
             }
             None => room.wait(need, pause, &work.cancel, || reserve(need)).await?,
         };
-        match Instance::start_in(memory, module, &callee.settings, &work.cancel).await {
+        match Instance::start_in(memory, module, settings, &work.cancel).await {
             Err(failure) => {
                 room.ended();
                 if !matches!(failure.again, Again::WithRoom(_)) {
@@ -232,15 +234,19 @@ async fn instance(
 }
 
 /// Calls what was compiled in. Its answer passes the same checks.
-fn native(handler: &dyn NativeHandler, batch: &Batch, callee: &Callee) -> Called {
+fn native(
+    handler: &dyn NativeHandler,
+    batch: &Batch,
+    callee: &Callee,
+    settings: &InstanceSettings,
+) -> Called {
     let since = Instant::now();
     let mut raw = RawAnswer::default();
     handler.handle(batch, &mut raw);
-    let result =
-        check(batch, raw, &callee.settings.limits.output).map_err(Failure::from).and_then(|answer| {
-            check_sizes(&answer, batch, callee)?;
-            Ok(Answered { answer, instance: None })
-        });
+    let result = check(batch, raw, &settings.limits.output).map_err(Failure::from).and_then(|answer| {
+        check_sizes(&answer, batch, callee)?;
+        Ok(Answered { answer, instance: None })
+    });
     Called { result, spent: since.elapsed(), waited: Duration::ZERO, fuel: Fuel(0) }
 }
 

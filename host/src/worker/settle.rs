@@ -1,8 +1,10 @@
 //! An answer takes effect: outputs and dead letters are published in the order of their records, and each
 //! record's fate is entered into the report.
 
-use super::Callee;
+use std::sync::Arc;
+
 use super::executor::Politeness;
+use super::{Callee, Generation};
 use crate::batch::Batch;
 use crate::dispatch::{Decision, Then};
 use crate::kafka::publisher::{DeadLetter, NotTaken, Tag};
@@ -14,6 +16,8 @@ use crate::work::{CallRecord, Ended, Halt, Report, Retry, Work};
 pub(super) struct Settle<'w> {
     work: &'w Work,
     callee: &'w Callee,
+    /// What the last call ran.
+    generation: Arc<Generation>,
     report: Report,
     /// Hashes of keys that wait for a retry: what the same call did for later records of them is discarded.
     blocked: Vec<u64>,
@@ -21,7 +25,13 @@ pub(super) struct Settle<'w> {
 
 impl<'w> Settle<'w> {
     pub fn new(work: &'w Work, callee: &'w Callee) -> Self {
-        Settle { work, callee, report: Report::default(), blocked: Vec::new() }
+        Settle {
+            work,
+            callee,
+            generation: callee.handler.current(),
+            report: Report::default(),
+            blocked: Vec::new(),
+        }
     }
 
     /// The finished report.
@@ -35,10 +45,21 @@ impl<'w> Settle<'w> {
         self.report
     }
 
+    /// What the next call runs, and its answer is settled by.
+    pub fn begin(&mut self) -> Arc<Generation> {
+        self.generation = self.callee.handler.current();
+        self.generation.clone()
+    }
+
+    /// What the last call ran.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
     /// A call was made.
     pub fn called(&mut self, call: CallRecord) {
         if let Ended::Without(outcome) = call.ended {
-            self.callee.executions.count_error(outcome);
+            self.generation.executions.count_error(outcome);
         }
         self.report.calls.each.push(call);
     }
@@ -90,7 +111,7 @@ impl<'w> Settle<'w> {
                 continue;
             }
             if let Some((_, failure)) = failures.next_if(|(input, _)| *input as usize == position) {
-                self.callee.executions.count_error(failure.outcome);
+                self.generation.executions.count_error(failure.outcome);
                 self.fail(index, failure).await;
                 continue;
             }
@@ -106,7 +127,7 @@ impl<'w> Settle<'w> {
                             Outcome::HostError,
                             format!("the producer refused an output: {reason}"),
                         );
-                        self.callee.executions.count_error(failure.outcome);
+                        self.generation.executions.count_error(failure.outcome);
                         self.give_up(index, &failure, self.callee.policy.then).await;
                     }
                 }
@@ -141,7 +162,7 @@ impl<'w> Settle<'w> {
                     at: &self.work.origin,
                     failure,
                     attempts: self.work.attempts + 1,
-                    origin: &self.callee.origin,
+                    origin: &self.generation.origin,
                 };
                 let tag = self.tag(index, true);
                 match self.callee.publisher.dead_letter(tag, &letter, &self.work.cancel).await {
