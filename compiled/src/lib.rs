@@ -1,4 +1,6 @@
-//! Compiled code, sealed: the unsafe part of loading it, kept small.
+//! The unsafe parts of the sandbox's use, kept small: compiled code, and [hearing of answers](told).
+//!
+//! # Compiled code, sealed
 //!
 //! To load compiled code is to run it: nothing checks machine code again. So code is loaded only if this crate made it.
 //! [`compile`] compiles a component and seals the result under a secret [`Key`]; [`Sealed::open`] believes nothing
@@ -10,6 +12,8 @@
 //! note      what the caller wants to know of the code again, as sure as the code itself
 //! code      what wasmtime made
 //! ```
+
+pub mod told;
 
 use std::ops::Range;
 

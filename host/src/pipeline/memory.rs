@@ -33,7 +33,7 @@ const LEAST_OF_PARTITION: u64 = 1 << 20;
 /// A series of a handler's own metrics beside its labels: its cell, its place in the table, and allocators' overhead.
 const SERIES: u64 = 512;
 /// The same as an instance has it pending.
-const PENDING: u64 = 64;
+const PENDING: u64 = 128;
 /// Heads of a request and its answer, and the connection's buffers.
 const HEADS: u64 = 192 << 10;
 /// Partitions for which that is within `in_flight.bytes`, or more are reckoned with.
@@ -52,6 +52,7 @@ impl MemoryBound {
             ("the program".to_owned(), PROGRAM),
             ("instances (host.guest_memory)".to_owned(), guests(config)),
             ("their stacks (host.stack)".to_owned(), stacks(config)),
+            ("what workers copy out of them at once".to_owned(), copied(config)),
         ];
         let workers = workers(&config.host);
         for pipeline in &config.pipelines {
@@ -94,6 +95,12 @@ fn guests(config: &Config) -> u64 {
         instances.saturating_mul(pipeline.limits.memory.bytes()).min(pipeline.limits.total_memory.bytes())
     });
     config.host.guest_memory.bytes().min(all.fold(0, u64::saturating_add))
+}
+
+/// An answer, or the arguments of a host function, before they are counted or gone: one for each worker.
+fn copied(config: &Config) -> u64 {
+    let largest = config.pipelines.iter().map(|pipeline| pipeline.limits.memory.bytes()).max();
+    (workers(&config.host) as u64).saturating_mul(largest.unwrap_or(0))
 }
 
 /// Each instance that lives may have its stack, and keeps it while it is warm.

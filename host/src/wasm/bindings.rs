@@ -9,6 +9,7 @@
 // The macro documents nothing it generates.
 #![allow(missing_docs)]
 
+use sandmill_compiled::told::{Told, Weigh};
 use wasmtime::component::TypedFunc;
 
 use super::answer::{Columns, FailureKind, HeaderColumns, RawAnswer, RawFailure};
@@ -34,7 +35,7 @@ pub(crate) type Start = TypedFunc<StartParams<'static>, StartResult>;
 /// What `handle` takes.
 pub(crate) type HandleParams<'a> = (&'a types::Batch<'a>,);
 /// What `handle` returns.
-pub(crate) type HandleResult = (types::Answer,);
+pub(crate) type HandleResult = (Told<types::Answer>,);
 /// `handle` of one instance.
 pub(crate) type Handle = TypedFunc<HandleParams<'static>, HandleResult>;
 
@@ -96,6 +97,50 @@ impl From<types::Answer> for RawAnswer {
             },
             failures: failures.into_iter().map(RawFailure::from).collect(),
         }
+    }
+}
+
+impl Weigh for types::Answer {
+    /// As the guest laid it out: an honest guest holds as many bytes.
+    fn bytes(&self) -> usize {
+        /// A failure beside its texts: index, kind and two pairs of pointer and length.
+        const FAILURE: usize = 32;
+        fn len<T>(column: Option<&Vec<T>>) -> usize {
+            column.map_or(0, |column| size_of_val(&column[..]))
+        }
+        let types::Outputs {
+            inputs,
+            destinations,
+            partitions,
+            keys,
+            key_ends,
+            values,
+            value_ends,
+            flags,
+            timestamps,
+            headers,
+        } = &self.outputs;
+        let columns = len(Some(inputs))
+            + len(destinations.as_ref())
+            + len(partitions.as_ref())
+            + len(keys.as_ref())
+            + len(key_ends.as_ref())
+            + len(Some(values))
+            + len(Some(value_ends))
+            + len(flags.as_ref())
+            + len(timestamps.as_ref());
+        let headers = headers.as_ref().map_or(0, |headers| {
+            let types::HeaderColumnsResult { counts, names, name_ends, values, value_ends, nulls } = headers;
+            len(Some(counts))
+                + len(Some(names))
+                + len(Some(name_ends))
+                + len(Some(values))
+                + len(Some(value_ends))
+                + len(nulls.as_ref())
+        });
+        let failures =
+            self.failures.iter().map(|failure| FAILURE + failure.code.len() + failure.message.len());
+        columns + headers + failures.sum::<usize>()
     }
 }
 

@@ -239,6 +239,7 @@ fn address_space_limit() -> Option<u64> {
     let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
     line.split_whitespace().nth(3)?.parse().ok()
 }
+
 /// Bytes that one call may take for its stack, where a guest has `stack` of them.
 pub const fn stack_bytes(stack: usize) -> usize {
     stack + HOST_STACK

@@ -28,6 +28,10 @@ pub(crate) enum Stop {
     Revoked,
     #[error("more than {0} calls of host functions")]
     HostCalls(u32),
+    #[error(
+        "its answer of {answer} bytes and the {memory} bytes that the instance holds are more than `limits.memory` ({limit})"
+    )]
+    Answer { answer: usize, memory: usize, limit: usize },
 }
 
 impl Stop {
@@ -36,6 +40,7 @@ impl Stop {
             Stop::Deadline(_) => Outcome::Deadline,
             Stop::Revoked => Outcome::Revoked,
             Stop::HostCalls(_) => Outcome::HostError,
+            Stop::Answer { .. } => Outcome::MemoryLimit,
         }
     }
 }

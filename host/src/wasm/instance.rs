@@ -14,7 +14,7 @@ use wasmtime::Store;
 use super::answer::{Answer, RawAnswer, check};
 use super::bindings::{Handle, lower};
 use super::failure::{Circumstances, but_for_room, classify, no_room};
-use super::limits::{Denied, InstanceLimits, Limiter, MemoryBudget};
+use super::limits::{Denied, InstanceLimits, Limiter, MemoryBudget, Part};
 use super::log::LogSink;
 use super::meter::{Spent, Watch};
 use super::module::Module;
@@ -224,10 +224,20 @@ impl Instance {
         self.store.data().limiter.charged()
     }
 
+    /// Parts the last answer from the instance, so that it counts as long as the part lives and no longer.
+    pub fn part(&mut self) -> Part {
+        self.store.data_mut().limiter.part()
+    }
+
+    /// What a failure is that somebody else found in the last answer; see [`Again::WithRoom`].
+    pub fn but_for_room(&self, failure: Failure) -> Failure {
+        but_for_room(self.store.data().limiter.denied(), failure)
+    }
+
     /// Calls `handle` with `batch`, whose records come from `origin`. All calls are made on one runtime.
     ///
-    /// The answer was copied out of the instance, and counts as held by it until the next call: who wants the answer to
-    /// count keeps the instance for as long as the answer.
+    /// The answer was copied out of the instance, and counts as held by it until the next call, or until it is
+    /// [parted](Instance::part) from it.
     ///
     /// Lines that the handler wrote are logged if its answer is accepted, or if the call was of one record:
     /// else the records run again and write them again.
@@ -239,7 +249,8 @@ impl Instance {
         let lowered = lower(origin, batch);
         let mut answer = RawAnswer::default();
         let run = async {
-            answer = self.handle.call_async(&mut *store, (&lowered,)).await?.0.into();
+            answer = self.handle.call_async(&mut *store, (&lowered,)).await?.0.0.into();
+            store.data_mut().count_answer()?;
             store.data().check_host_calls()?;
             wasmtime::Result::Ok(())
         };
@@ -248,12 +259,12 @@ impl Instance {
         let fuel = Fuel(budget.fuel.0.saturating_sub(left));
         let (host_calls, memory) = (store.data().host_calls(), store.data().limiter.bytes());
         let checked = match result {
-            Ok(Ok(())) => held(store, answer.bytes()).and_then(|()| {
+            Ok(Ok(())) => {
                 hide(&store.data().settings, &mut answer);
                 check(batch, answer, &store.data().settings.limits.output)
                     .map_err(Failure::from)
                     .and_then(|answer| with_room(store, answer))
-            }),
+            }
             Ok(Err(error)) => Err(failure(store, &error)),
             Err(stop) => Err(Failure::from(stop)),
         };
@@ -292,21 +303,6 @@ fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     let secrets = &*state.settings.capabilities.secrets;
     let denied = state.limiter.denied().is_some();
     classify(error, &Circumstances { denied, last_words: &last_words, secrets, message_bytes })
-}
-
-/// The answer, which was copied out, counts as held by its instance.
-fn held(store: &mut Store<State>, answer: usize) -> Result<(), Failure> {
-    let State { limiter, settings, .. } = store.data_mut();
-    if limiter.hold(answer) {
-        return Ok(());
-    }
-    let (memory, limit) = (limiter.bytes(), settings.limits.memory);
-    Err(Failure::of(
-        Outcome::MemoryLimit,
-        format!(
-            "its answer of {answer} bytes and the {memory} bytes that the instance holds are more than `limits.memory` ({limit})"
-        ),
-    ))
 }
 
 /// Takes secrets out of what goes to people and to dead letters. Outputs are the handler's own affair.

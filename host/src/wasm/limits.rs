@@ -136,6 +136,8 @@ pub(crate) struct Limiter {
     budgets: Arc<[Arc<MemoryBudget>]>,
     current: usize,
     charged: usize,
+    /// Bytes of the last answer, which `charged` has room for.
+    answer: usize,
     denied: Option<Denied>,
 }
 
@@ -144,7 +146,7 @@ impl Limiter {
         for budget in budgets.iter() {
             budget.live.fetch_add(1, Ordering::Relaxed);
         }
-        Limiter { limit, budgets, current: 0, charged: 0, denied: None }
+        Limiter { limit, budgets, current: 0, charged: 0, answer: 0, denied: None }
     }
 
     /// Sets so many bytes aside, at most the limit: until it holds as much, no budget denies it anything.
@@ -163,6 +165,7 @@ impl Limiter {
     /// Forgets denials of earlier calls.
     pub(crate) fn begin_call(&mut self) {
         self.denied = None;
+        self.answer = 0;
     }
 
     /// Whether a growth was denied since [`begin_call`](Limiter::begin_call), and why.
@@ -172,6 +175,7 @@ impl Limiter {
 
     /// Finds room for an answer of so many bytes beside what the instance holds. It keeps that room for its next answer.
     pub(crate) fn hold(&mut self, answer: usize) -> bool {
+        self.answer = answer;
         self.find(self.current.saturating_add(answer))
     }
 
@@ -190,14 +194,26 @@ impl Limiter {
     }
 
     fn find(&mut self, sum: usize) -> bool {
-        self.denied = if sum > self.limit {
-            Some(Denied::Limit)
+        let denied = if sum > self.limit {
+            Denied::Limit
         } else if let Err(shared) = self.charge(sum) {
-            Some(Denied::Budget(shared))
+            Denied::Budget(shared)
         } else {
             return true;
         };
+        // Whatever is denied after a budget did might never have been asked for with room.
+        if !matches!(self.denied, Some(Denied::Budget(_))) {
+            self.denied = Some(denied);
+        }
         false
+    }
+
+    /// Parts the last answer from what is charged for the instance: it stays charged for as long as the part lives. The
+    /// instance may be called again meanwhile.
+    pub(crate) fn part(&mut self) -> Part {
+        let bytes = std::mem::take(&mut self.answer).min(self.charged - self.current);
+        self.charged -= bytes;
+        Part { budgets: Arc::clone(&self.budgets), bytes }
     }
 
     /// Charges budgets with what `sum` is more than what they were charged already.
@@ -206,6 +222,19 @@ impl Limiter {
         charge_all(&self.budgets, bytes)?;
         self.charged += bytes;
         Ok(())
+    }
+}
+
+/// Memory of an answer that its instance does not count any more.
+#[derive(Debug)]
+pub struct Part {
+    budgets: Arc<[Arc<MemoryBudget>]>,
+    bytes: usize,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.budgets.iter().for_each(|budget| budget.release(self.bytes));
     }
 }
 
@@ -274,6 +303,38 @@ mod tests {
         assert_eq!(limiter.denied(), Some(Denied::Limit));
         limiter.begin_call();
         assert_eq!(limiter.denied(), None);
+    }
+
+    #[test]
+    fn what_a_budget_denied_is_not_forgotten_for_what_the_limit_denies() {
+        let pipeline = Arc::new(MemoryBudget::of_pipeline(10));
+        let mut limiter = limiter(20, &[&pipeline]);
+        assert!(!limiter.memory_growing(0, 11, None).unwrap());
+        assert!(!limiter.memory_growing(0, 21, None).unwrap());
+        assert_eq!(limiter.denied(), Some(Denied::Budget(Shared::Pipeline)));
+    }
+
+    #[test]
+    fn an_answer_is_charged_until_it_is_gone_also_apart_from_its_instance() {
+        let pipeline = Arc::new(MemoryBudget::of_pipeline(100));
+        let mut limiter = limiter(60, &[&pipeline]);
+        assert!(limiter.memory_growing(0, 20, None).unwrap());
+        assert!(limiter.hold(30));
+        assert_eq!((limiter.bytes(), pipeline.used()), (20, 50));
+        assert!(limiter.hold(10) && limiter.hold(30), "the room is there");
+        assert_eq!(pipeline.used(), 50);
+        let part = limiter.part();
+        assert_eq!((limiter.charged(), pipeline.used()), (20, 50));
+        assert!(limiter.hold(40), "the next answer");
+        assert_eq!(pipeline.used(), 90);
+        let other = limiter.part();
+        assert!(!limiter.hold(11));
+        assert_eq!(limiter.denied(), Some(Denied::Budget(Shared::Pipeline)));
+        drop((part, other));
+        assert_eq!(pipeline.used(), 20);
+        assert!(!limiter.hold(41));
+        drop(limiter);
+        assert_eq!(pipeline.used(), 0);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use digest::{Digest, NoDigest};
 pub use engine::{Engine, EngineConfig, EngineError, stack_bytes};
 pub use inspect::{Import, Report};
 pub use instance::{Budget, Call, Capabilities, Instance, InstanceSettings, Need, Reserved};
-pub use limits::{InstanceLimits, MemoryBudget};
+pub use limits::{InstanceLimits, MemoryBudget, Part};
 pub use log::{Level, LogLimits, LogSink};
 pub use module::Module;
 pub use needs::{ComponentLimits, Limit, Needs, TooMuch};

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sandmill_compiled::told::take_lifted;
 use wasmtime::{StoreHookState, UpdateDeadline};
 
 use super::failure::Stop;
@@ -73,6 +74,7 @@ impl State {
         let log_bytes = limits.log.record_bytes.saturating_mul(records as usize).min(limits.log.second_bytes);
         self.lines.lock().begin_call(log_bytes);
         self.limiter.begin_call();
+        let _of_another = take_lifted();
         self.recorded.discard();
     }
 
@@ -83,6 +85,18 @@ impl State {
         if is_accepted {
             self.recorded.accept(&self.settings.capabilities.metrics);
         }
+    }
+
+    /// Counts the answer that was copied out of the instance, if one was, as memory of it.
+    ///
+    /// # Errors
+    /// If there is not so much left.
+    pub(crate) fn count_answer(&mut self) -> Result<(), Stop> {
+        let answer = take_lifted();
+        if answer == 0 || self.limiter.hold(answer) {
+            return Ok(());
+        }
+        Err(Stop::Answer { answer, memory: self.limiter.bytes(), limit: self.settings.limits.memory })
     }
 
     /// Counts a use of a capability that began at `since`.
@@ -126,6 +140,8 @@ impl State {
     /// Runs at each tick of the epoch, from within the guest.
     pub(crate) fn on_tick(mut state: StoreHookState<'_, State>) -> wasmtime::Result<UpdateDeadline> {
         let state = state.data_mut();
+        // Its answer was copied out, and it is freeing what that lay in.
+        state.count_answer()?;
         state.check_host_calls()?;
         if state.call.cancel.is_cancelled() {
             return Err(Stop::Revoked.into());

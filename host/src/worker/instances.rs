@@ -305,7 +305,7 @@ mod tests {
         let (host, mut instances) = (Arc::new(HostRoom::new(1)), Instances::default());
         let (own, other) = (keeping(&host, 1, ROUND), keeping(&host, 2, ROUND));
         let cancel = Cancel::new();
-        let mut waits = pin!(own.room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(Shared::Host)));
+        let mut waits = Box::pin(own.room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(Shared::Host)));
         assert!(waits.as_mut().now_or_never().is_none());
         let gone = instances.handed(&own);
         let [mut first, mut second] = [0, 1].map(|_| instances.handed(&own));
@@ -321,6 +321,7 @@ mod tests {
         instances.keep(stub(12), &own);
         assert_eq!(second.try_recv().map(|stub| stub.name), Ok(12), "what only another pipeline lacks");
         let mut third = instances.handed(&own);
+        drop(waits);
         let mut urgent =
             pin!(own.room.wait(Need::Everything, false, &cancel, || Err::<(), _>(Shared::Pipeline)));
         assert!(urgent.as_mut().now_or_never().is_none());

@@ -1,7 +1,7 @@
 //! Calls that wait for room: for memory that instances share, or for a place in the pool.
 //!
 //! What is used up by others is no fault of the record that finds it so. Its call waits here, in its worker, holds no
-//! core and no instance, and is made again when there is room. Nothing of it is counted or charged.
+//! core and no instance, and is made again when there is room. It is no failure of the record.
 //!
 //! ```text
 //! a call finds no room ── the pipeline's queue ── is first ── the host's queue ──► idle instances are given up
@@ -15,7 +15,7 @@
 //! behind him. Instances are handed over to calls that wait on the same worker, since a start may be dear; who is first
 //! may so be overtaken, but only for so long. Then, or if he needs more than an instance holds, he is *urgent*: whatever
 //! ends is given up, and where he waits for what all pipelines share, no pipeline starts anything before him. Calls that
-//! run end by their deadline, so he has his turn.
+//! run end by their deadline, and answers that wait for a producer hold no instance, so he has his turn.
 //!
 //! Whoever waits for what all pipelines share sees the idle instances of all of them given up; whoever waits for his own
 //! pipeline's memory only those of his own. As long as nobody waits, which is nearly always, all this costs a look at
@@ -46,9 +46,9 @@ const LONG: Duration = Duration::from_secs(10);
 pub struct HostRoom {
     /// Calls that wait, of all pipelines.
     waiting: AtomicUsize,
-    /// Those of them that are first in their pipeline and wait for what all pipelines share.
+    /// Calls that are first in their pipeline and wait for what all pipelines share.
     for_shared: AtomicUsize,
-    /// Those of these that are urgent: at most one.
+    /// The one of those that has the turn, once it is urgent.
     urgent: AtomicUsize,
     /// Whose turn it is to take of what all pipelines share.
     turn: Mutex<()>,
@@ -197,16 +197,15 @@ impl Room {
         let since = Instant::now();
         let _all = Counted::in_(&self.host.waiting);
         let _own = Counted::in_(&self.waiting);
-        let mut urgent = (need == Need::Everything).then(|| Counted::in_(&self.urgent));
         let _first = self.turn.lock().await;
-        let since_first = Instant::now();
+        let mut first = First { room: self, need, since, first: Instant::now(), urgent: None };
         let mut in_turn: Option<InTurn<'_>> = None;
         loop {
             // Enlisted before it is tried: an instance that ends meanwhile is not missed.
             let mut ended = pin!(self.host.ended.notified());
             ended.as_mut().enable();
             if in_turn.is_none() && self.host.for_shared.load(Ordering::Acquire) > 0 {
-                in_turn = Some(self.host.queue().await);
+                in_turn = Some(first.in_turn().await);
             }
             if !std::mem::take(&mut pause) {
                 match reserve() {
@@ -214,20 +213,18 @@ impl Room {
                     // Others take what all share meanwhile.
                     Err(Shared::Pipeline) => in_turn = None,
                     Err(Shared::Host) if in_turn.is_none() => {
-                        in_turn = Some(self.host.queue().await);
+                        in_turn = Some(first.in_turn().await);
                         continue;
                     }
                     Err(Shared::Host) => {}
                 }
             }
-            if need == Need::Everything || since_first.elapsed() >= self.overtaken {
-                urgent.get_or_insert_with(|| Counted::in_(&self.urgent));
-                if let Some(in_turn) = &mut in_turn {
-                    in_turn.urgent.get_or_insert_with(|| Counted::in_(&self.host.urgent));
-                }
+            if first.press(if in_turn.is_some() { Shared::Host } else { Shared::Pipeline })
+                && let Some(in_turn) = &mut in_turn
+            {
+                in_turn.urgent.get_or_insert_with(|| Counted::in_(&self.host.urgent));
             }
             self.host.ask();
-            self.say(since, if in_turn.is_some() { Shared::Host } else { Shared::Pipeline });
             tokio::select! {
                 biased;
                 () = ended => {}
@@ -253,6 +250,41 @@ impl Room {
                 shared.used_up()
             );
         }
+    }
+}
+
+/// A call that is first in its pipeline's queue.
+struct First<'r> {
+    room: &'r Room,
+    need: Need,
+    /// When it began to wait, and when it was first.
+    since: Instant,
+    first: Instant,
+    urgent: Option<Counted<'r>>,
+}
+
+impl<'r> First<'r> {
+    /// Waits for the turn to take of what all pipelines share.
+    async fn in_turn(&mut self) -> InTurn<'r> {
+        let mut queue = pin!(self.room.host.queue());
+        loop {
+            self.press(Shared::Host);
+            tokio::select! {
+                biased;
+                turn = &mut queue => return turn,
+                () = tokio::time::sleep(PATIENCE) => {}
+            }
+        }
+    }
+
+    /// True if it is urgent by now. Says that it waits, if that is long.
+    fn press(&mut self, lacks: Shared) -> bool {
+        self.room.say(self.since, lacks);
+        let is_urgent = self.need == Need::Everything || self.first.elapsed() >= self.room.overtaken;
+        if is_urgent {
+            self.urgent.get_or_insert_with(|| Counted::in_(&self.room.urgent));
+        }
+        is_urgent
     }
 }
 
@@ -390,6 +422,38 @@ mod tests {
         let mut waits = pin!(room.wait(Need::Everything, false, &cancel, || Err::<(), _>(Shared::Host)));
         assert!(waits.as_mut().now_or_never().is_none());
         assert!(room.is_urgent() && other.is_urgent() && other.has_queue());
+    }
+
+    #[tokio::test]
+    async fn who_needs_everything_presses_nobody_who_came_before_him() {
+        let (_, room) = room();
+        let cancel = Cancel::new();
+        let lacks = || Err::<(), _>(Shared::Pipeline);
+        let mut first = pin!(room.wait(Need::ToStart, false, &cancel, lacks));
+        let mut second = pin!(room.wait(Need::Everything, false, &cancel, lacks));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        assert!(!room.is_urgent());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_his_pipelines_turn_at_the_host_is_urgent_in_time_as_well() {
+        let (host, mut room) = room();
+        room.overtaken = Duration::ZERO;
+        let other = Room::new(host.clone(), "other".to_owned());
+        let cancel = Cancel::new();
+        let mut has_turn = pin!(other.wait(Need::ToStart, false, &cancel, || Err::<(), _>(Shared::Host)));
+        assert!(has_turn.as_mut().now_or_never().is_none());
+        let waits = room.wait(Need::ToStart, false, &cancel, || Err::<(), _>(Shared::Host));
+        let is_urgent = async {
+            while !room.is_urgent() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = waits => panic!("there is no room"),
+            () = is_urgent => {}
+        }
+        assert!(!other.is_urgent(), "only who has the turn presses all");
     }
 
     #[tokio::test]

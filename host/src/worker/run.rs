@@ -6,6 +6,9 @@
 //! fault stands alone, in order, in a fresh instance after each failure, and within a bound of time.
 
 use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::instances::Instances;
@@ -117,9 +120,10 @@ struct Answered {
 }
 
 impl Answered {
-    /// Publishes the answer to `batch`, whose record i is record `indices[i]` of the work. Until then the instance is not
-    /// called again, since the answer counts as its memory: however long the producer is full, what waits for it is within
-    /// the bound of all instances.
+    /// Publishes the answer to `batch`, whose record i is record `indices[i]` of the work.
+    ///
+    /// The answer counts as memory of its instance. Where it has to wait for the producer, which may be for long, it counts
+    /// for itself, and the instance serves others or is given up.
     async fn leave(
         self,
         batch: &Batch,
@@ -127,11 +131,23 @@ impl Answered {
         instances: &RefCell<Instances>,
         settle: &mut Settle<'_>,
     ) {
-        settle.accept(&self.answer, batch, indices).await;
-        drop(self.answer);
-        if let Some(instance) = self.instance {
-            instances.borrow_mut().keep(instance, &settle.generation().keeping);
+        let Answered { answer, instance } = self;
+        let keeping = settle.generation().keeping.clone();
+        let keep = |instance| instances.borrow_mut().keep(instance, &keeping);
+        let mut accept = pin!(settle.accept(&answer, batch, indices));
+        let is_done = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_ready())).await;
+        let Some(mut instance) = instance else {
+            if !is_done {
+                accept.await;
+            }
+            return;
+        };
+        if is_done {
+            return keep(instance);
         }
+        let _counts = instance.part();
+        keep(instance);
+        accept.await;
     }
 }
 
@@ -170,7 +186,7 @@ async fn sandboxed(
         };
         let call = instance.call(&work.origin, batch, budget).await;
         let result = call.result.and_then(|(instance, answer)| {
-            check_sizes(&answer, batch, callee)?;
+            check_sizes(&answer, batch, callee).map_err(|failure| instance.but_for_room(failure))?;
             Ok(Answered { answer, instance: Some(instance) })
         });
         if let Err(failure) = &result {

@@ -39,51 +39,6 @@ pub struct RawAnswer {
     pub failures: Vec<RawFailure>,
 }
 
-impl RawAnswer {
-    /// Bytes of it, as the guest laid it out: an honest guest holds as many.
-    pub fn bytes(&self) -> usize {
-        /// A failure beside its texts: index, kind and two pairs of pointer and length.
-        const FAILURE: usize = 32;
-        let Columns {
-            inputs,
-            destinations,
-            partitions,
-            keys,
-            key_ends,
-            values,
-            value_ends,
-            flags,
-            timestamps,
-            headers,
-        } = &self.outputs;
-        let HeaderColumns {
-            counts,
-            names,
-            name_ends,
-            values: header_values,
-            value_ends: header_value_ends,
-            nulls,
-        } = headers;
-        let words = inputs.len()
-            + partitions.len()
-            + key_ends.len()
-            + value_ends.len()
-            + counts.len()
-            + name_ends.len()
-            + header_value_ends.len();
-        let bytes = destinations.len()
-            + keys.len()
-            + values.len()
-            + flags.len()
-            + names.len()
-            + header_values.len()
-            + nulls.len();
-        let failures =
-            self.failures.iter().map(|failure| FAILURE + failure.code.len() + failure.message.len());
-        bytes + words * size_of::<u32>() + timestamps.len() * size_of::<i64>() + failures.sum::<usize>()
-    }
-}
-
 /// Columns of output records; the contract (`handler.wit`) says what each means. One that is absent there is
 /// empty here.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -19,6 +19,7 @@ pub(super) mod contract {
 pub(super) struct Guest {
     handle: String,
     start: String,
+    after: String,
     extra: String,
     imports: String,
     pages: u32,
@@ -35,6 +36,7 @@ impl Guest {
         Guest {
             handle: handle.to_owned(),
             start: "(i32.const 1024)".to_owned(),
+            after: String::new(),
             extra: String::new(),
             imports: String::new(),
             pages: 2,
@@ -52,6 +54,12 @@ impl Guest {
     /// The body of `start`, which returns where its result lies.
     pub(super) fn start(mut self, start: &str) -> Self {
         start.clone_into(&mut self.start);
+        self
+    }
+
+    /// What it does once its answer was copied out, before it frees that.
+    pub(super) fn after(mut self, after: &str) -> Self {
+        after.clone_into(&mut self.after);
         self
     }
 
@@ -110,7 +118,7 @@ impl Guest {
 
     /// The module's bytes.
     pub(super) fn core_module(&self) -> Vec<u8> {
-        let Guest { handle, start, extra, imports, pages, version, .. } = self;
+        let Guest { handle, start, after, extra, imports, pages, version, .. } = self;
         let text = format!(
             r#"(module
                 {imports}
@@ -126,6 +134,7 @@ impl Guest {
                 (func (export "sandmill:handler/process@{version}#start") (param i32 i32) (result i32) {start})
                 (func (export "sandmill:handler/process@{version}#handle") (param $batch i32) (result i32) {handle})
                 (func (export "cabi_post_sandmill:handler/process@{version}#handle") (param i32)
+                    {after}
                     (global.set $next (i32.const 65536)))
                 {extra}
             )"#

@@ -74,6 +74,31 @@ fn whatever_it_does_after_it_found_no_room_says_nothing_of_its_records() {
     }
 }
 
+/// An answer is copied out before the guest frees what it lay in, and a guest may take its time for that.
+#[test]
+fn an_answer_counts_from_the_moment_at_which_it_is_copied_out() {
+    let mut pointer = 0_u32.to_le_bytes().to_vec();
+    pointer.extend_from_slice(&600_000_u32.to_le_bytes());
+    let column = datum(2048 + Column::Values as u32, &pointer);
+    let spins = Guest::new("(i32.const 2048)").pages(10).with(&column).after("(loop $again (br $again))");
+    let module = load(&spins);
+    let cancel = Arc::new(Cancel::new());
+    let budget = Budget { fuel: Fuel(u64::MAX / 2), deadline: Duration::from_millis(200), cancel: &cancel };
+    let result = |memory, pipeline| {
+        let (mut settings, budgets) = sharing(pipeline, 100 * MIB);
+        let limits =
+            InstanceLimits { memory, output: OutputLimits { bytes: 4 * MIB, ..LIMITS.output }, ..LIMITS };
+        Arc::make_mut(&mut settings).limits = limits;
+        let result = on_worker(call_once(&module, &settings, &batch(&["a"]), budget)).result;
+        assert_eq!(budgets[0].used(), 0, "nothing is left of it");
+        result.map(|(_, answer)| answer)
+    };
+    // 10 pages and the answer are 1.2 MiB.
+    assert_outcome(result(2 * MIB, 2 * MIB), Outcome::Deadline, "");
+    assert_outcome(result(MIB, 2 * MIB), Outcome::MemoryLimit, "its answer of 6000");
+    no_room(result(2 * MIB, MIB), Shared::Pipeline, "limits.total_memory");
+}
+
 #[test]
 fn with_everything_set_aside_its_own_limit_is_what_ends_it() {
     let module = load(&Guest::new(GROW));
