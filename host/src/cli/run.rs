@@ -123,6 +123,7 @@ impl Started {
             );
             host.add(&pipeline, &config.host, handler).map_err(Failure::start)?;
         }
+        host.watch(loader).map_err(Failure::start)?;
         Ok(Started { host, server, registry })
     }
 

@@ -25,6 +25,8 @@ pub struct Pipeline {
     /// The handler's Wasm file. Relative: to the configuration file's folder.
     #[serde(serialize_with = "lossy")]
     pub handler: PathBuf,
+    /// When the handler's file changes, its new content takes the place of what runs, while records flow.
+    pub watch: bool,
     /// Topics to read; at least one.
     pub input: Vec<String>,
     /// Topics that the handler may write to, at most 255; it names them by their place in this list.
@@ -97,6 +99,7 @@ impl Default for Pipeline {
             max_instances: 256,
             weight: 1,
             idempotent: false,
+            watch: true,
             commit_interval: Duration::from_millis(500),
             metadata_limit: 4096,
             config: BTreeMap::new(),

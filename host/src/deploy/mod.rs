@@ -6,6 +6,7 @@
 //! | `compiler.rs` | the child process that compiles, seen from the host |
 //! | `child.rs` | the same, seen from within |
 //! | `cache.rs` | the folder of compiled code |
+//! | `watch.rs` | when a handler's file has changed |
 //!
 //! Untrusted code is read, validated and compiled in a child process with limits of the operating system: none of that
 //! can be interrupted otherwise, and a file of 100 KB can keep a compiler busy for minutes and take gigabytes. The host
@@ -15,6 +16,7 @@
 mod cache;
 mod child;
 mod compiler;
+mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ pub use cache::CacheError;
 use cache::{Cache, Name};
 pub use child::serve;
 pub use compiler::{COMMAND, CompileError, CompileLimits, Compiler};
+pub use watch::{Stamp, Watch};
 
 use crate::wasm::{Compiled, Digest, Engine, Grants, Key, LoadError, Module, fingerprint};
 

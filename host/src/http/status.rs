@@ -6,7 +6,7 @@ use super::VERSION;
 use crate::config::{Allow, Host, Limits};
 use crate::outcome::Outcome;
 use crate::telemetry::snapshot::PipelineSnapshot;
-use crate::telemetry::{Allowance, Histogram, PipelineEntry, PipelineState, Registry};
+use crate::telemetry::{Allowance, Deployed, Histogram, PipelineEntry, PipelineState, Registry};
 use crate::wasm::MemoryBudget;
 
 /// The host.
@@ -34,6 +34,7 @@ struct Pipeline {
     input: Vec<String>,
     handler: String,
     module_digest: String,
+    last_deploy: Option<Deployed>,
     snapshot_age_seconds: f64,
     /// Sums over the partitions.
     totals: Totals,
@@ -146,6 +147,7 @@ impl Pipeline {
             input: entry.input.clone(),
             handler: module.handler.clone(),
             module_digest: module.digest.clone(),
+            last_deploy: entry.last_deploy(),
             snapshot_age_seconds: taken.elapsed().as_secs_f64(),
             totals,
             latency: Latency {

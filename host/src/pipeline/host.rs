@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::load::LoadedHandler;
+use super::deployer::{Deployer, Target};
+use super::load::{LoadedHandler, Loader};
 use super::{StartError, options};
 use crate::config;
 use crate::inbox::Inbox;
@@ -43,6 +44,8 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Host {
     // In the order in which they have to end.
+    deployer: Option<Deployer>,
+    targets: Vec<Target>,
     pipelines: Vec<Running>,
     workers: Arc<Workers>,
     registry: Arc<Registry>,
@@ -65,7 +68,15 @@ impl Host {
     pub fn start(workers: usize, registry: Arc<Registry>) -> Result<Host, StartError> {
         let (events, received) = channel();
         let workers = Arc::new(Workers::start(workers).map_err(StartError::Thread)?);
-        Ok(Host { pipelines: Vec::new(), workers, registry, events, received })
+        Ok(Host {
+            deployer: None,
+            targets: Vec::new(),
+            pipelines: Vec::new(),
+            workers,
+            registry,
+            events,
+            received,
+        })
     }
 
     /// A sender for events of others, such as signals.
@@ -119,6 +130,7 @@ impl Host {
         let publisher = Arc::new(publisher.map_err(refused)?);
         let workers = self.workers.count();
         let id = self.pipelines.len();
+        let file = handler.file;
         let first = Generation {
             number: 1,
             code: handler.code,
@@ -142,6 +154,7 @@ impl Host {
             inbox: inbox.clone(),
             load: Load::new(workers),
         });
+        self.targets.extend(Target::of(pipeline, file, &callee, &entry));
         let settings = Settings {
             properties,
             input: pipeline.input.clone(),
@@ -173,6 +186,18 @@ impl Host {
         let thread = self.spawn(&pipeline.name, consumer, entry.clone())?;
         self.registry.add(entry);
         self.pipelines.push(Running { name: pipeline.name.clone(), inbox, thread: Some(thread) });
+        Ok(())
+    }
+
+    /// From now on the files of all pipelines are watched, and loaded anew when they change.
+    ///
+    /// # Errors
+    /// If there is no thread.
+    pub fn watch(&mut self, loader: Loader) -> Result<(), StartError> {
+        let targets = std::mem::take(&mut self.targets);
+        if !targets.is_empty() {
+            self.deployer = Some(Deployer::start(loader, targets, &self.workers)?);
+        }
         Ok(())
     }
 
@@ -219,6 +244,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        drop(self.deployer.take());
         self.stop();
         for pipeline in &mut self.pipelines {
             if let Some(thread) = pipeline.thread.take()

@@ -1,14 +1,17 @@
 //! From a file to a handler that is known to start.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{StartError, options, workers};
 use crate::cancel::Cancel;
 use crate::config;
-use crate::deploy::{CompileLimits, Compiler, Modules};
+use crate::deploy::{CompileLimits, Compiler, Made, Modules, Stamp};
 use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
 use crate::outgoing::{Network, Outgoing};
@@ -69,25 +72,64 @@ pub struct LoadedHandler {
     pub code: Code,
     /// What its instances may take, and what they find around them.
     pub settings: Arc<InstanceSettings>,
+    /// How long the module took to compile; `None`: it was compiled before, or is none.
+    pub compiled_in: Option<Duration>,
+    /// What its file was like before it was read, if it is from one.
+    pub file: Option<Stamp>,
+}
+
+/// What a file is like at the moment; none if it is not there, or no file.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Some(Stamp {
+        file: (metadata.dev(), metadata.ino()),
+        size: metadata.size(),
+        changed: (
+            nanos(metadata.mtime(), metadata.mtime_nsec()),
+            nanos(metadata.ctime(), metadata.ctime_nsec()),
+        ),
+    })
 }
 
 /// Loads the handlers of one host. Makes the engine with the first module, with room for the instances of all
 /// pipelines.
 #[derive(Debug)]
-pub struct Loader<'c> {
-    config: &'c config::Config,
+pub struct Loader {
+    config: config::Config,
     sandbox: Option<(Engine, Modules)>,
     /// Memory of all instances together.
     memory: Arc<MemoryBudget>,
     /// Where requests of handlers run; made with the first pipeline that allows any.
     network: Option<Arc<Network>>,
+    /// What all generations of a pipeline have in common, by its name.
+    shared: HashMap<String, Shared>,
 }
 
-impl<'c> Loader<'c> {
+/// What the instances of a pipeline share, whatever module they are of.
+#[derive(Clone, Debug)]
+struct Shared {
+    memory: Arc<[Arc<MemoryBudget>]>,
+    capabilities: Capabilities,
+}
+
+impl Shared {
+    fn of(
+        pipeline: &config::Pipeline,
+        host: &Arc<MemoryBudget>,
+        network: &mut Option<Arc<Network>>,
+    ) -> Result<Self, StartError> {
+        let own = MemoryBudget::of_pipeline(pipeline.limits.total_memory.bytes() as usize);
+        let capabilities = capabilities(pipeline, network)?;
+        Ok(Shared { memory: Arc::from([Arc::new(own), host.clone()]), capabilities })
+    }
+}
+
+impl Loader {
     /// For the pipelines of this configuration.
-    pub fn new(config: &'c config::Config) -> Self {
+    pub fn new(config: &config::Config) -> Self {
         let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
-        Loader { config, sandbox: None, memory, network: None }
+        Loader { config: config.clone(), sandbox: None, memory, network: None, shared: HashMap::new() }
     }
 
     /// Loads the handler of one pipeline and starts an instance of it for trial.
@@ -102,8 +144,10 @@ impl<'c> Loader<'c> {
     ) -> Result<LoadedHandler, StartError> {
         let name = pipeline.name.clone();
         let read;
+        let mut file = None;
         let bytes = match source {
             HandlerSource::File(path) => {
+                file = stamp(path);
                 read = read_module(path, &self.config.host).map_err(|error| StartError::HandlerFile {
                     pipeline: name.clone(),
                     path: source.place(),
@@ -113,14 +157,19 @@ impl<'c> Loader<'c> {
             }
             HandlerSource::Embedded { bytes, .. } => bytes,
             HandlerSource::Native { name, handler } => {
-                let capabilities = Capabilities::default();
-                let settings = Arc::new(settings(pipeline, name, &self.memory, capabilities));
+                let settings = Arc::new(settings(pipeline, name, self.shared(pipeline)?));
                 let code = Code::Native(handler.clone());
-                return Ok(LoadedHandler { name: (*name).to_owned(), code, settings });
+                return Ok(LoadedHandler {
+                    name: (*name).to_owned(),
+                    code,
+                    settings,
+                    compiled_in: None,
+                    file,
+                });
             }
         };
         let grants = options::grants(pipeline);
-        let capabilities = capabilities(pipeline, &mut self.network)?;
+        let shared = self.shared(pipeline)?;
         let (engine, modules) = self.sandbox()?;
         let made = modules.make(engine, bytes, grants).map_err(|reason| StartError::Module {
             pipeline: name.clone(),
@@ -132,13 +181,23 @@ impl<'c> Loader<'c> {
             path: source.place(),
             reason: reason.into(),
         })?;
-        let settings = Arc::new(settings(pipeline, &source.name(), &self.memory, capabilities));
+        let settings = Arc::new(settings(pipeline, &source.name(), shared));
         try_start(&made.module, &settings).map_err(|reason| StartError::Trial {
             pipeline: name,
             path: source.place(),
             reason,
         })?;
-        Ok(LoadedHandler { name: source.name(), code: Code::Module(made.module), settings })
+        let Made { module, compiled_in, .. } = made;
+        Ok(LoadedHandler { name: source.name(), code: Code::Module(module), settings, compiled_in, file })
+    }
+
+    fn shared(&mut self, pipeline: &config::Pipeline) -> Result<Shared, StartError> {
+        if let Some(shared) = self.shared.get(&pipeline.name) {
+            return Ok(shared.clone());
+        }
+        let shared = Shared::of(pipeline, &self.memory, &mut self.network)?;
+        self.shared.insert(pipeline.name.clone(), shared.clone());
+        Ok(shared)
     }
 
     /// Memory of all instances together.
@@ -151,7 +210,7 @@ impl<'c> Loader<'c> {
             Some(sandbox) => sandbox,
             None => {
                 let cache = self.config.host.data_dir.join("compiled");
-                (engine_for(self.config)?, Modules::with_cache(&cache, compiler(&self.config.host))?)
+                (engine_for(&self.config)?, Modules::with_cache(&cache, compiler(&self.config.host))?)
             }
         };
         Ok(self.sandbox.insert(sandbox))
@@ -219,11 +278,9 @@ pub fn inspect(
 ) -> Result<Report, StartError> {
     let default = config::Pipeline { name: "inspect".to_owned(), ..config::Pipeline::default() };
     let grants = pipeline.map_or(Grants::ALL, options::grants);
-    let capabilities = match pipeline {
-        Some(pipeline) => capabilities(pipeline, &mut None)?,
-        None => Capabilities::default(),
-    };
     let pipeline = pipeline.unwrap_or(&default);
+    let memory = Arc::new(MemoryBudget::new(host.guest_memory.bytes() as usize));
+    let shared = Shared::of(pipeline, &memory, &mut None)?;
     let bytes = read_module(path, host).map_err(|error| StartError::HandlerFile {
         pipeline: pipeline.name.clone(),
         path: path.display().to_string(),
@@ -235,7 +292,6 @@ pub fn inspect(
         perf_map: false,
     })?;
     let modules = Modules::without_cache(compiler(host));
-    let memory = Arc::new(MemoryBudget::new(host.guest_memory.bytes() as usize));
     let mut report = Report::read(&bytes);
     match modules.compile(&bytes) {
         Ok((compiled, took)) => {
@@ -244,7 +300,7 @@ pub fn inspect(
                 check_needs(&compiled, pipeline).and_then(|()| Module::load(&engine, &compiled, grants));
             match loaded {
                 Ok(module) => {
-                    report.start(&module, &Arc::new(settings(pipeline, "inspect", &memory, capabilities)));
+                    report.start(&module, &Arc::new(settings(pipeline, "inspect", shared)));
                 }
                 Err(reason) => report.refused = Some(reason.to_string()),
             }
@@ -286,12 +342,8 @@ fn compiler(host: &config::Host) -> Compiler {
     })
 }
 
-fn settings(
-    pipeline: &config::Pipeline,
-    handler: &str,
-    host_memory: &Arc<MemoryBudget>,
-    capabilities: Capabilities,
-) -> InstanceSettings {
+fn settings(pipeline: &config::Pipeline, handler: &str, shared: Shared) -> InstanceSettings {
+    let Shared { memory, capabilities } = shared;
     let limits = &pipeline.limits;
     // Standard output and error lead to the log as well: who may not write there writes there to nobody. What is dropped
     // is counted, and the end of standard error still explains a trap.
@@ -303,7 +355,6 @@ fn settings(
     } else {
         LogLimits { record_bytes: 0, second_bytes: 0 }
     };
-    let memory = MemoryBudget::of_pipeline(limits.total_memory.bytes() as usize);
     let (name, uses) = (pipeline.name.as_str(), capabilities.uses.clone());
     InstanceSettings {
         limits: InstanceLimits {
@@ -321,7 +372,7 @@ fn settings(
         },
         config: pipeline.config.clone().into_iter().collect(),
         log: Arc::new(LogSink::new(name.into(), handler.into(), log, uses)),
-        memory: Arc::from([Arc::new(memory), host_memory.clone()]),
+        memory,
         capabilities,
     }
 }

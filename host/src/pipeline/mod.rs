@@ -14,6 +14,7 @@
 //!                            └─ snapshots ─► registry ─► HTTP
 //! ```
 
+mod deployer;
 mod host;
 mod load;
 mod memory;

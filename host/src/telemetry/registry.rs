@@ -1,7 +1,7 @@
 //! The newest snapshot of every pipeline, for whoever reads.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -36,6 +36,53 @@ pub struct Allowance {
     pub settings: Arc<InstanceSettings>,
     /// Where its calls wait for room.
     pub room: Arc<Room>,
+}
+
+/// What came of a deploy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Deployed {
+    /// When, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// What came of it.
+    #[serde(flatten)]
+    pub result: DeployResult,
+}
+
+/// What came of a deploy.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum DeployResult {
+    /// It is what runs since.
+    Running {
+        /// Which of the pipeline's, counted from the start of the host.
+        generation: u64,
+        /// As `sha256:…`.
+        digest: String,
+    },
+    /// What ran before goes on.
+    Refused {
+        /// What failed: `read`, `compile`, `check`, `trial`.
+        step: &'static str,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Deployed {
+    /// Since now this generation runs.
+    pub fn running(generation: u64, digest: String) -> Self {
+        Deployed::now(DeployResult::Running { generation, digest })
+    }
+
+    /// It was refused just now.
+    pub fn refused(step: &'static str, reason: String) -> Self {
+        Deployed::now(DeployResult::Refused { step, reason })
+    }
+
+    fn now(result: DeployResult) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Deployed { unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), result }
+    }
 }
 
 /// Modules of a pipeline whose counters are shown: the current one, and those before it.
@@ -73,6 +120,8 @@ pub struct PipelineEntry {
     pub input: Vec<String>,
     /// What its handler may take and use.
     pub allowance: Allowance,
+    /// What came of the last deploy; none since the start.
+    last_deploy: Mutex<Option<Deployed>>,
     /// Modules that it ran, the current one last.
     modules: RwLock<Vec<Arc<ModuleEntry>>>,
     snapshot: Mutex<(Arc<PipelineSnapshot>, Instant)>,
@@ -94,6 +143,7 @@ impl PipelineEntry {
             ordering,
             input,
             allowance,
+            last_deploy: Mutex::default(),
             modules: RwLock::default(),
             snapshot: Mutex::new((Arc::default(), Instant::now())),
             state: Mutex::new(PipelineState::Starting),
@@ -116,6 +166,16 @@ impl PipelineEntry {
         let excess = modules.len().saturating_sub(MODULES);
         modules.drain(..excess);
         current
+    }
+
+    /// Says what came of a deploy.
+    pub fn set_last_deploy(&self, deployed: Deployed) {
+        *self.last_deploy.lock().unwrap_or_else(PoisonError::into_inner) = Some(deployed);
+    }
+
+    /// What came of the last deploy; none since the start.
+    pub fn last_deploy(&self) -> Option<Deployed> {
+        self.last_deploy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Modules that it ran, the current one last. There is one once the pipeline is added.

@@ -6,7 +6,7 @@
 //! with the last of them its code is gone.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -33,6 +33,21 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// The one that may take its place.
+    pub fn next(
+        &self,
+        code: Code,
+        settings: Arc<InstanceSettings>,
+        executions: Arc<Executions>,
+        origin: Arc<Origin>,
+    ) -> Generation {
+        let number = self.number + 1;
+        let Keeping { id: (pipeline, _), most, idle, ref room, .. } = *self.keeping;
+        let room = room.clone();
+        let keeping = Keeping { id: (pipeline, number), most, idle, room, retired: AtomicBool::new(false) };
+        Generation { number, code, settings, executions, origin, keeping: Arc::new(keeping) }
+    }
+
     /// True of one that was replaced, when nothing is left of it: no call runs it, and no instance of it lives.
     pub fn is_gone(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) == 1 && Arc::strong_count(&self.keeping) == 1

@@ -13,6 +13,7 @@ mod compiling;
 mod corpus;
 mod crash;
 mod demo;
+mod deploys;
 mod failures;
 mod fan_out;
 mod harness;

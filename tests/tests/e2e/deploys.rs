@@ -1,0 +1,138 @@
+//! Handlers are replaced while records flow: nothing is lost, nothing is done twice, order is kept, and what cannot run
+//! never takes the place of what does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sandmill_tests::guests::guest;
+use sandmill_tests::host::Host;
+use sandmill_tests::job::Job;
+use sandmill_tests::kafka::Kafka;
+use sandmill_tests::ledger::{Ledger, Order, over_keys};
+use sandmill_tests::producer::Producer;
+use serde_json::Value;
+
+const KEYS: usize = 100;
+/// Until a file that changed is deployed, on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+fn name(build: u32) -> String {
+    format!("stamp-build-{build:04}")
+}
+
+/// The module that says it is this build.
+fn build(number: u32) -> Vec<u8> {
+    let mut module = fs::read(guest("stamp")).expect("the handler was built");
+    let own = name(0).into_bytes();
+    let places: Vec<usize> = (0..module.len()).filter(|&at| module[at..].starts_with(&own)).collect();
+    let [at] = places[..] else { panic!("its name stands in it {} times", places.len()) };
+    module[at..at + own.len()].copy_from_slice(name(number).as_bytes());
+    module
+}
+
+/// Puts it in the place of what is there, as deploys do: it is written elsewhere and renamed.
+fn put(path: &Path, module: &[u8]) {
+    let new = path.with_extension("new");
+    fs::write(&new, module).expect("the folder can be written to");
+    fs::rename(new, path).expect("it takes the other's place");
+}
+
+/// A pipeline whose handler's file is its own.
+fn job(kafka: &Kafka) -> (Job<'_>, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder is made").keep();
+    let path = folder.join("stamp.wasm");
+    put(&path, &build(0));
+    (Job::new(kafka, &path, 4), path)
+}
+
+fn last_deploy(host: &mut Host) -> Value {
+    host.status()["pipelines"][0]["last_deploy"].clone()
+}
+
+#[test]
+fn a_handler_that_is_replaced_again_and_again_under_load_loses_and_repeats_nothing() {
+    let kafka = Kafka::shared();
+    let (mut job, path) = job(kafka);
+    // One partition shows the order of all outputs.
+    job.output = kafka.new_topic("builds", 1);
+    let producer = Producer::new(kafka);
+    let mut ledger = Ledger::default();
+    let mut more = || {
+        ledger.produce(&producer, &job.input, over_keys(500, KEYS, |_| b"x".to_vec()));
+    };
+    more();
+    let mut host = job.start();
+    host.wait_ready();
+    let swaps = if sandmill_tests::full() { 30 } else { 6 };
+    for number in 1..=swaps {
+        put(&path, &build(number));
+        host.wait_until("the new build was deployed", LONG, |host| {
+            more();
+            last_deploy(host)["generation"] == number + 1
+        });
+    }
+    more();
+    job.await_done(&mut host);
+    host.wait_until("nothing was left of the builds before", LONG, |host| {
+        host.log().matches("nothing is left of the generation before").count() == swaps as usize
+    });
+    let status = host.status();
+    assert_eq!(status["instances"], status["pipelines"][0]["instances"]["live"]);
+    assert_eq!(host.terminate().code, 0);
+    let outputs = job.outputs();
+    ledger.compare(&[&outputs], Order::Key).assert_exact();
+    // Each came from one build, and no key went back to one that was replaced.
+    let mut newest: BTreeMap<_, String> = BTreeMap::new();
+    let mut builds = BTreeSet::new();
+    for output in &outputs {
+        let build = output.text();
+        let before = newest.insert(output.key.clone(), build.clone());
+        assert!(before.is_none_or(|before| before <= build), "a key went back to {build}");
+        builds.insert(build);
+    }
+    assert_eq!(builds, (0..=swaps).map(name).collect());
+}
+
+#[test]
+fn what_cannot_run_leaves_the_old_one_in_its_place_and_says_at_which_step_it_failed() {
+    let kafka = Kafka::shared();
+    let (job, path) = job(kafka);
+    let producer = Producer::new(kafka);
+    let mut ledger = Ledger::default();
+    let mut host = job.start();
+    host.wait_ready();
+    let whole = build(1);
+    let no_handler = b"\0asm\x01\0\0\0".to_vec();
+    let does_not_start = fs::read(guest("hostile_start_fails")).expect("the handler was built");
+    for (module, step, word) in [
+        (b"a note".to_vec(), "compile", "no WebAssembly"),
+        (whole[..whole.len() / 2].to_vec(), "compile", "cut short"),
+        (no_handler, "compile", "core module"),
+        (does_not_start, "trial", "start"),
+    ] {
+        put(&path, &module);
+        host.wait_until("it was refused", LONG, |host| {
+            let last = last_deploy(host);
+            last["result"] == "refused"
+                && last["step"] == step
+                && last["reason"].as_str().is_some_and(|reason| reason.contains(word))
+        });
+        ledger.produce(&producer, &job.input, over_keys(100, KEYS, |_| b"x".to_vec()));
+        job.await_done(&mut host);
+    }
+    // What was there before is no deploy, and neither is a file that is gone.
+    fs::remove_file(&path).expect("it was there");
+    put(&path, &build(0));
+    host.wait_until("it was seen", LONG, |host| host.log().contains("but not the module that it holds"));
+    put(&path, &whole);
+    host.wait_until("it was deployed", LONG, |host| last_deploy(host)["result"] == "running");
+    ledger.produce(&producer, &job.input, over_keys(100, KEYS, |_| b"x".to_vec()));
+    job.await_done(&mut host);
+    assert_eq!(host.terminate().code, 0);
+    let outputs = job.outputs();
+    ledger.compare(&[&outputs], Order::Key).assert_exact();
+    let of = |number| outputs.iter().filter(|output| output.text() == name(number)).count();
+    assert_eq!((of(0), of(1)), (400, 100));
+}
