@@ -186,7 +186,10 @@ fn config(asked: &Asked) -> Result<Config, Failure> {
         set,
         ..Overrides::default()
     };
-    Config::load(Source::new(environment()).overrides(overrides)).map_err(Failure::usage)
+    let mut config = Config::load(Source::new(environment()).overrides(overrides)).map_err(Failure::usage)?;
+    // What is measured is one module.
+    config.pipelines.iter_mut().for_each(|pipeline| pipeline.watch = false);
+    Ok(config)
 }
 
 /// The variables that count.

@@ -44,6 +44,11 @@ impl Watch {
         self.new.replace(now) == Some(now)
     }
 
+    /// It could not be read: it counts as new as long as it is there.
+    pub fn forget(&mut self) {
+        *self = Watch::new(None);
+    }
+
     /// It was read, and is like `now` after that. True if what was read is its content as it is.
     pub fn was_read(&mut self, now: Option<Stamp>) -> bool {
         let is_whole = self.new.is_some() && self.new == now;
@@ -106,5 +111,9 @@ mod tests {
         let mut watch = Watch::new(None);
         assert!(!watch.look(None) && !watch.look(stamp(1, 1, 1)));
         assert!(watch.look(stamp(1, 1, 1)));
+        watch.forget();
+        assert!(!watch.look(stamp(1, 1, 1)));
+        assert!(watch.look(stamp(1, 1, 1)) && watch.was_read(stamp(1, 1, 1)));
+        assert!(!watch.look(stamp(1, 1, 1)) && !watch.look(stamp(1, 1, 1)));
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::VERSION;
 use crate::config::{Allow, Host, Limits};
 use crate::outcome::Outcome;
+use crate::telemetry::executions::Counts;
 use crate::telemetry::snapshot::PipelineSnapshot;
 use crate::telemetry::{Allowance, Deployed, Histogram, PipelineEntry, PipelineState, Registry};
 use crate::wasm::MemoryBudget;
@@ -133,8 +134,9 @@ impl Pipeline {
             latency.merge(&partition.latency);
         }
         let module = entry.module();
-        let counts = module.executions.read();
-        let errors = Outcome::ERRORS.iter().zip(counts.errors);
+        let counts: Vec<Counts> = entry.modules().iter().map(|module| module.executions.read()).collect();
+        let failed = |index: usize| counts.iter().map(|counts| counts.errors[index]).sum::<u64>();
+        let errors = Outcome::ERRORS.iter().enumerate().map(|(index, outcome)| (outcome, failed(index)));
         let Allowance { limits, allow, max_instances, settings, room } = &entry.allowance;
         let memory = settings.memory.first();
         let (lines, dropped) = settings.capabilities.uses.lines();
@@ -156,9 +158,9 @@ impl Pipeline {
                 p99_seconds: quantile(0.99),
             },
             calls: Calls {
-                executions: counts.executions(),
-                active: counts.active,
-                fuel: counts.fuel,
+                executions: counts.iter().map(Counts::executions).sum(),
+                active: counts.iter().map(|counts| counts.active).sum(),
+                fuel: counts.iter().map(|counts| counts.fuel).sum(),
                 errors: errors.map(|(outcome, count)| (outcome.to_string(), count.into())).collect(),
             },
             limits: limits.clone(),

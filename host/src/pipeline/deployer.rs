@@ -10,6 +10,7 @@
 //! The switch is between two calls (see [`Generations`](crate::worker::Generations)); what runs then ends on what it
 //! began with.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
@@ -19,16 +20,16 @@ use std::time::{Duration, Instant};
 use super::StartError;
 use super::load::{HandlerSource, LoadedHandler, Loader, stamp};
 use crate::config;
-use crate::deploy::{Stamp, Watch};
+use crate::deploy::{CompileError, Refused, Stamp, Watch};
 use crate::kafka::publisher::Origin;
 use crate::telemetry::{Deployed, PipelineEntry};
-use crate::worker::{Callee, Workers};
+use crate::worker::{Callee, Generation, Workers};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is looked whether a generation is gone.
-const DRAIN_LOOK: Duration = Duration::from_millis(1);
-/// Calls of a generation that was replaced may run on for so long before the log says that they do.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// Something of a generation may be left for so long before the log says so.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// A pipeline whose file is watched.
@@ -69,35 +70,47 @@ impl Target {
         })
     }
 
-    /// A look at the file, and a deploy if it has changed.
-    fn look(&mut self, loader: &mut Loader, workers: &Weak<Workers>, stop: &Receiver<()>) {
+    /// A look at the file, and a deploy if it has changed. What was replaced is handed back.
+    fn look(&mut self, loader: &mut Loader, workers: &Weak<Workers>) -> Option<Draining> {
         if !self.watch.look(stamp(&self.file)) {
-            return;
+            return None;
         }
         let since = Instant::now();
         let loaded = loader.load(&HandlerSource::File(self.file.clone()), &self.pipeline);
-        if !self.watch.was_read(stamp(&self.file)) {
-            // It changed while it was read: what was read of it is nobody's module.
-            return;
+        if loaded.as_ref().is_err_and(is_no_fault_of_the_module) {
+            // It is looked at again, and so tried again.
+            self.watch.forget();
+        } else if !self.watch.was_read(stamp(&self.file)) {
+            // It has changed meanwhile, perhaps while it was read: what is there now is looked at anew.
+            return None;
         }
-        let (pipeline, file) = (&self.pipeline.name, self.file.display());
         match loaded {
-            Ok(handler) => self.deploy(handler, since, workers, stop),
+            Ok(handler) => self.deploy(handler, since, workers),
             Err(error) => {
-                let (step, reason) = (step(&error), error.to_string());
-                tracing::error!(pipeline, %file, step, reason, "not deployed: the handler that runs goes on");
-                self.entry.set_last_deploy(Deployed::refused(step, reason));
+                self.refuse(step(&error), &error.to_string());
+                None
             }
         }
     }
 
-    fn deploy(&self, handler: LoadedHandler, since: Instant, workers: &Weak<Workers>, stop: &Receiver<()>) {
-        let (Some(callee), Some(workers)) = (self.callee.upgrade(), workers.upgrade()) else { return };
+    fn refuse(&self, step: &'static str, reason: &str) {
+        let (pipeline, file) = (&self.pipeline.name, &self.file);
+        let deployed = Deployed::refused(step, reason.to_owned());
+        let known = self.entry.last_deploy().is_some_and(|last| last.result == deployed.result);
+        self.entry.set_last_deploy(deployed);
+        if !known {
+            tracing::error!(pipeline, ?file, step, reason, "not deployed: the handler that runs goes on");
+        }
+    }
+
+    fn deploy(&self, handler: LoadedHandler, since: Instant, workers: &Weak<Workers>) -> Option<Draining> {
+        let (callee, workers) = (self.callee.upgrade()?, workers.upgrade()?);
         let current = callee.handler.current();
-        let (digest, name) = (handler.code.version(), &self.pipeline.name);
+        let (digest, pipeline) = (handler.code.version(), &self.pipeline.name);
         if current.code.version() == digest {
-            tracing::info!(pipeline = name, digest, "the file changed, but not the module that it holds");
-            return;
+            tracing::info!(pipeline, digest, "the file changed, but not the module that it holds");
+            self.entry.set_last_deploy(Deployed::running(current.number, digest));
+            return None;
         }
         let module = self.entry.deployed(&handler.name, &digest);
         let group = current.origin.group.clone();
@@ -107,47 +120,63 @@ impl Target {
         drop(current);
         let loaded = since.elapsed();
         let before = workers.switch(&callee, next);
-        // Neither is to be kept by who only waits.
-        drop((callee, workers));
-        self.entry.set_last_deploy(Deployed::running(number, digest.clone()));
-        let switched = Instant::now();
         tracing::info!(
-            pipeline = name,
+            pipeline,
             generation = number,
             digest,
-            compiled_ms = handler.compiled_in.map(|took| took.as_millis() as u64),
-            loaded_ms = loaded.as_millis() as u64,
+            compiled_ms = handler.compiled_in.map(millis),
+            loaded_ms = millis(loaded),
             "deployed"
         );
-        let mut is_late = false;
-        while !before.is_gone() {
-            if !matches!(stop.recv_timeout(DRAIN_LOOK), Err(RecvTimeoutError::Timeout)) {
-                return;
-            }
-            if !is_late && switched.elapsed() > DRAIN {
-                is_late = true;
-                tracing::warn!(
-                    pipeline = name,
-                    generation = before.number,
-                    "calls of the generation before still run; they end by their deadline"
-                );
-            }
-        }
-        let drained_ms = switched.elapsed().as_millis() as u64;
-        tracing::info!(
-            pipeline = name,
-            generation = before.number,
-            drained_ms,
-            "nothing is left of the generation before"
-        );
+        self.entry.set_last_deploy(Deployed::running(number, digest));
+        Some(Draining { pipeline: pipeline.clone(), before, since: Instant::now(), is_late: false })
     }
+}
+
+/// A generation that was replaced, and of which something is left.
+struct Draining {
+    pipeline: String,
+    before: Arc<Generation>,
+    since: Instant,
+    is_late: bool,
+}
+
+impl Draining {
+    /// False once nothing is left. Says so, and if that takes long.
+    fn goes_on(&mut self) -> bool {
+        let (pipeline, generation) = (&self.pipeline, self.before.number);
+        if self.before.is_gone() {
+            let drained_ms = millis(self.since.elapsed());
+            tracing::info!(pipeline, generation, drained_ms, "nothing is left of the generation before");
+            return false;
+        }
+        if !self.is_late && self.since.elapsed() > DRAIN {
+            self.is_late = true;
+            tracing::warn!(
+                pipeline,
+                generation,
+                "calls of the generation before still run, or their answers wait for the brokers"
+            );
+        }
+        true
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// True where another try may have another end with the same file.
+fn is_no_fault_of_the_module(error: &StartError) -> bool {
+    !matches!(step(error), "compile" | "check" | "trial")
+        || matches!(error, StartError::Module { reason: Refused::Compile(CompileError::Process { .. }), .. })
 }
 
 /// What failed, in a word.
 fn step(error: &StartError) -> &'static str {
     match error {
         StartError::HandlerFile { .. } => "read",
-        StartError::Module { reason: crate::deploy::Refused::Compile(_), .. } => "compile",
+        StartError::Module { reason: Refused::Compile(_), .. } => "compile",
         StartError::Module { .. } => "check",
         StartError::Trial { .. } => "trial",
         _ => "prepare",
@@ -169,15 +198,49 @@ impl Deployer {
         let thread = std::thread::Builder::new()
             .name("deploy".to_owned())
             .spawn(move || {
-                while matches!(stopped.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
-                    for target in &mut targets {
-                        target.look(&mut loader, &workers, &stopped);
+                let (mut draining, mut next) = (Vec::<Draining>::new(), Instant::now() + LOOK);
+                loop {
+                    let until_look = next.saturating_duration_since(Instant::now());
+                    let wait = if draining.is_empty() { until_look } else { until_look.min(DRAIN_LOOK) };
+                    if !is_asleep(&stopped, wait) {
+                        return;
                     }
+                    draining.retain_mut(Draining::goes_on);
+                    if Instant::now() < next {
+                        continue;
+                    }
+                    for target in &mut targets {
+                        if !is_asleep(&stopped, Duration::ZERO) {
+                            return;
+                        }
+                        let look = AssertUnwindSafe(|| target.look(&mut loader, &workers));
+                        match catch_unwind(look) {
+                            Ok(replaced) => draining.extend(replaced),
+                            Err(_) => tracing::error!(
+                                pipeline = target.pipeline.name,
+                                "a deploy panicked in the host; please report this"
+                            ),
+                        }
+                    }
+                    next = Instant::now() + LOOK;
                 }
             })
             .map_err(StartError::Thread)?;
         Ok(Deployer { stop: Some(stop), thread: Some(thread) })
     }
+
+    /// Begins no further deploy.
+    pub(super) fn stop(&self) {
+        if let Some(stop) = &self.stop {
+            // Who is gone has stopped.
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// Waits so long; false if it was told to stop meanwhile.
+fn is_asleep(stopped: &Receiver<()>, wait: Duration) -> bool {
+    matches!(stopped.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
 }
 
 impl Drop for Deployer {

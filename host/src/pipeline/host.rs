@@ -231,6 +231,7 @@ impl Host {
 
     /// Asks all pipelines to stop; a second time, to skip the drain.
     pub fn stop(&self) {
+        self.deployer.iter().for_each(Deployer::stop);
         for pipeline in &self.pipelines {
             pipeline.inbox.push(Event::Stop);
         }

@@ -110,18 +110,32 @@ pub struct Loader {
 #[derive(Clone, Debug)]
 struct Shared {
     memory: Arc<[Arc<MemoryBudget>]>,
+    log: Arc<LogSink>,
+    log_limits: LogLimits,
     capabilities: Capabilities,
 }
 
 impl Shared {
     fn of(
         pipeline: &config::Pipeline,
+        handler: &str,
         host: &Arc<MemoryBudget>,
         network: &mut Option<Arc<Network>>,
     ) -> Result<Self, StartError> {
         let own = MemoryBudget::of_pipeline(pipeline.limits.total_memory.bytes() as usize);
         let capabilities = capabilities(pipeline, network)?;
-        Ok(Shared { memory: Arc::from([Arc::new(own), host.clone()]), capabilities })
+        let limits = &pipeline.limits;
+        // Standard output and error lead to the log as well: who may not write there writes there to nobody. What is
+        // dropped is counted, and the end of standard error still explains a trap.
+        let limits = LogLimits {
+            record_bytes: limits.log_bytes_per_record.bytes() as usize,
+            second_bytes: limits.log_bytes_per_second.bytes() as usize,
+        };
+        let limits = if pipeline.allow.log { limits } else { LogLimits { record_bytes: 0, second_bytes: 0 } };
+        let log =
+            LogSink::new(pipeline.name.as_str().into(), handler.into(), limits, capabilities.uses.clone());
+        let memory = Arc::from([Arc::new(own), host.clone()]);
+        Ok(Shared { memory, log: Arc::new(log), log_limits: limits, capabilities })
     }
 }
 
@@ -157,7 +171,7 @@ impl Loader {
             }
             HandlerSource::Embedded { bytes, .. } => bytes,
             HandlerSource::Native { name, handler } => {
-                let settings = Arc::new(settings(pipeline, name, self.shared(pipeline)?));
+                let settings = Arc::new(settings(pipeline, self.shared(pipeline, name)?));
                 let code = Code::Native(handler.clone());
                 return Ok(LoadedHandler {
                     name: (*name).to_owned(),
@@ -169,7 +183,7 @@ impl Loader {
             }
         };
         let grants = options::grants(pipeline);
-        let shared = self.shared(pipeline)?;
+        let shared = self.shared(pipeline, &source.name())?;
         let (engine, modules) = self.sandbox()?;
         let made = modules.make(engine, bytes, grants).map_err(|reason| StartError::Module {
             pipeline: name.clone(),
@@ -181,8 +195,11 @@ impl Loader {
             path: source.place(),
             reason: reason.into(),
         })?;
-        let settings = Arc::new(settings(pipeline, &source.name(), shared));
-        try_start(&made.module, &settings).map_err(|reason| StartError::Trial {
+        let settings = Arc::new(settings(pipeline, shared));
+        // One on trial has memory of its own: whether others hold all there is says nothing of it.
+        let trial =
+            Arc::new(InstanceSettings { memory: Arc::from([]), ..InstanceSettings::clone(&settings) });
+        try_start(&made.module, &trial).map_err(|reason| StartError::Trial {
             pipeline: name,
             path: source.place(),
             reason,
@@ -191,11 +208,11 @@ impl Loader {
         Ok(LoadedHandler { name: source.name(), code: Code::Module(module), settings, compiled_in, file })
     }
 
-    fn shared(&mut self, pipeline: &config::Pipeline) -> Result<Shared, StartError> {
+    fn shared(&mut self, pipeline: &config::Pipeline, handler: &str) -> Result<Shared, StartError> {
         if let Some(shared) = self.shared.get(&pipeline.name) {
             return Ok(shared.clone());
         }
-        let shared = Shared::of(pipeline, &self.memory, &mut self.network)?;
+        let shared = Shared::of(pipeline, handler, &self.memory, &mut self.network)?;
         self.shared.insert(pipeline.name.clone(), shared.clone());
         Ok(shared)
     }
@@ -220,9 +237,10 @@ impl Loader {
 /// An engine with room for the instances of all pipelines.
 fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     let workers = workers(&config.host);
-    // Those for trial end before others begin.
     let pool = |pipeline: &config::Pipeline| {
-        let instances = options::instances(pipeline, workers);
+        // One on trial; and idle ones of the generation before, until each worker has given up its own.
+        let of_deploy = 1 + if pipeline.watch { options::warm(pipeline, workers) * workers } else { 0 };
+        let instances = options::instances(pipeline, workers) + of_deploy;
         (u32::try_from(instances).unwrap_or(u32::MAX), component_limits(pipeline))
     };
     Ok(Engine::new(&EngineConfig {
@@ -280,7 +298,7 @@ pub fn inspect(
     let grants = pipeline.map_or(Grants::ALL, options::grants);
     let pipeline = pipeline.unwrap_or(&default);
     let memory = Arc::new(MemoryBudget::new(host.guest_memory.bytes() as usize));
-    let shared = Shared::of(pipeline, &memory, &mut None)?;
+    let shared = Shared::of(pipeline, "inspect", &memory, &mut None)?;
     let bytes = read_module(path, host).map_err(|error| StartError::HandlerFile {
         pipeline: pipeline.name.clone(),
         path: path.display().to_string(),
@@ -300,7 +318,7 @@ pub fn inspect(
                 check_needs(&compiled, pipeline).and_then(|()| Module::load(&engine, &compiled, grants));
             match loaded {
                 Ok(module) => {
-                    report.start(&module, &Arc::new(settings(pipeline, "inspect", shared)));
+                    report.start(&module, &Arc::new(settings(pipeline, shared)));
                 }
                 Err(reason) => report.refused = Some(reason.to_string()),
             }
@@ -342,20 +360,9 @@ fn compiler(host: &config::Host) -> Compiler {
     })
 }
 
-fn settings(pipeline: &config::Pipeline, handler: &str, shared: Shared) -> InstanceSettings {
-    let Shared { memory, capabilities } = shared;
+fn settings(pipeline: &config::Pipeline, shared: Shared) -> InstanceSettings {
+    let Shared { memory, log, log_limits, capabilities } = shared;
     let limits = &pipeline.limits;
-    // Standard output and error lead to the log as well: who may not write there writes there to nobody. What is dropped
-    // is counted, and the end of standard error still explains a trap.
-    let log = if pipeline.allow.log {
-        LogLimits {
-            record_bytes: limits.log_bytes_per_record.bytes() as usize,
-            second_bytes: limits.log_bytes_per_second.bytes() as usize,
-        }
-    } else {
-        LogLimits { record_bytes: 0, second_bytes: 0 }
-    };
-    let (name, uses) = (pipeline.name.as_str(), capabilities.uses.clone());
     InstanceSettings {
         limits: InstanceLimits {
             start_fuel: Fuel(limits.start_fuel),
@@ -368,10 +375,10 @@ fn settings(pipeline: &config::Pipeline, handler: &str, shared: Shared) -> Insta
                 destinations: pipeline.outputs.len(),
                 failure_message: limits.failure_message.bytes() as usize,
             },
-            log,
+            log: log_limits,
         },
         config: pipeline.config.clone().into_iter().collect(),
-        log: Arc::new(LogSink::new(name.into(), handler.into(), log, uses)),
+        log,
         memory,
         capabilities,
     }

@@ -34,6 +34,8 @@ const LEAST_OF_PARTITION: u64 = 1 << 20;
 const SERIES: u64 = 512;
 /// The same as an instance has it pending.
 const PENDING: u64 = 128;
+/// What a module compiles to, as far as known: CPython has 60 MiB.
+const CODE: u64 = 64 << 20;
 /// Heads of a request and its answer, and the connection's buffers.
 const HEADS: u64 = 192 << 10;
 /// Partitions for which that is within `in_flight.bytes`, or more are reckoned with.
@@ -54,6 +56,9 @@ impl MemoryBound {
             ("their stacks (host.stack)".to_owned(), stacks(config)),
             ("what workers copy out of them at once".to_owned(), copied(config)),
         ];
+        if config.pipelines.iter().any(|pipeline| pipeline.watch) {
+            parts.push(("a deploy".to_owned(), deploy(config)));
+        }
         let workers = workers(&config.host);
         for pipeline in &config.pipelines {
             let user: BTreeMap<String, String> =
@@ -101,6 +106,12 @@ fn guests(config: &Config) -> u64 {
 fn copied(config: &Config) -> u64 {
     let largest = config.pipelines.iter().map(|pipeline| pipeline.limits.memory.bytes()).max();
     (workers(&config.host) as u64).saturating_mul(largest.unwrap_or(0))
+}
+
+/// One deploy at a time: the file, twice, what it is compiled to, twice, and the instance on trial.
+fn deploy(config: &Config) -> u64 {
+    let largest = config.pipelines.iter().map(|pipeline| pipeline.limits.memory.bytes()).max();
+    2 * config.host.module_size.bytes() + 2 * CODE + largest.unwrap_or(0)
 }
 
 /// Each instance that lives may have its stack, and keeps it while it is warm.

@@ -49,7 +49,7 @@ pub struct Deployed {
 }
 
 /// What came of a deploy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
 pub enum DeployResult {
     /// It is what runs since.
@@ -102,9 +102,13 @@ pub struct ModuleEntry {
 impl ModuleEntry {
     /// Label value that names the module: the first 12 digits of its digest.
     pub fn version(&self) -> &str {
-        let hex = self.digest.strip_prefix("sha256:").unwrap_or(&self.digest);
-        hex.get(..12).unwrap_or(hex)
+        version_of(&self.digest)
     }
+}
+
+fn version_of(digest: &str) -> &str {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    hex.get(..12).unwrap_or(hex)
 }
 
 /// One pipeline.
@@ -153,7 +157,9 @@ impl PipelineEntry {
     /// From now on it runs this module. One that it ran before goes on with its counters.
     pub fn deployed(&self, handler: &str, digest: &str) -> Arc<ModuleEntry> {
         let mut modules = self.modules.write().unwrap_or_else(PoisonError::into_inner);
-        let known = modules.iter().position(|known| known.handler == handler && known.digest == digest);
+        let known = modules
+            .iter()
+            .position(|known| known.handler == handler && known.version() == version_of(digest));
         let current = match known {
             Some(at) => modules.remove(at),
             None => Arc::new(ModuleEntry {

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sandmill::wasm::Digest;
 use sandmill_tests::guests::guest;
-use sandmill_tests::host::Host;
+use sandmill_tests::host::{Home, Host};
 use sandmill_tests::job::Job;
 use sandmill_tests::kafka::Kafka;
 use sandmill_tests::ledger::{Ledger, Order, over_keys};
@@ -40,11 +41,15 @@ fn put(path: &Path, module: &[u8]) {
 }
 
 /// A pipeline whose handler's file is its own.
-fn job(kafka: &Kafka) -> (Job<'_>, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder is made").keep();
-    let path = folder.join("stamp.wasm");
-    put(&path, &build(0));
+fn job<'k>(kafka: &'k Kafka, modules: &Home) -> (Job<'k>, PathBuf) {
+    let path = modules.file("stamp.wasm", build(0));
     (Job::new(kafka, &path, 4), path)
+}
+
+/// Calls of this build that ended.
+fn calls_of(host: &mut Host, number: u32) -> f64 {
+    let digest = Digest::of(&build(number)).to_string();
+    host.metric("handler_completions_total", &[("module_version", &digest[..12])])
 }
 
 fn last_deploy(host: &mut Host) -> Value {
@@ -54,9 +59,16 @@ fn last_deploy(host: &mut Host) -> Value {
 #[test]
 fn a_handler_that_is_replaced_again_and_again_under_load_loses_and_repeats_nothing() {
     let kafka = Kafka::shared();
-    let (mut job, path) = job(kafka);
+    let modules = Home::new();
+    let (mut job, path) = job(kafka, &modules);
     // One partition shows the order of all outputs.
     job.output = kafka.new_topic("builds", 1);
+    // So little memory that calls wait for it, and one on trial would find none.
+    let job = job.set_in("batch", "bytes", "\"64KiB\"").set_in("limits", "memory", "\"512KiB\"").set_in(
+        "limits",
+        "total_memory",
+        "\"512KiB\"",
+    );
     let producer = Producer::new(kafka);
     let mut ledger = Ledger::default();
     let mut more = || {
@@ -70,7 +82,7 @@ fn a_handler_that_is_replaced_again_and_again_under_load_loses_and_repeats_nothi
         put(&path, &build(number));
         host.wait_until("the new build was deployed", LONG, |host| {
             more();
-            last_deploy(host)["generation"] == number + 1
+            last_deploy(host)["generation"] == number + 1 && calls_of(host, number) > 0.0
         });
     }
     more();
@@ -78,8 +90,6 @@ fn a_handler_that_is_replaced_again_and_again_under_load_loses_and_repeats_nothi
     host.wait_until("nothing was left of the builds before", LONG, |host| {
         host.log().matches("nothing is left of the generation before").count() == swaps as usize
     });
-    let status = host.status();
-    assert_eq!(status["instances"], status["pipelines"][0]["instances"]["live"]);
     assert_eq!(host.terminate().code, 0);
     let outputs = job.outputs();
     ledger.compare(&[&outputs], Order::Key).assert_exact();
@@ -98,7 +108,8 @@ fn a_handler_that_is_replaced_again_and_again_under_load_loses_and_repeats_nothi
 #[test]
 fn what_cannot_run_leaves_the_old_one_in_its_place_and_says_at_which_step_it_failed() {
     let kafka = Kafka::shared();
-    let (job, path) = job(kafka);
+    let modules = Home::new();
+    let (job, path) = job(kafka, &modules);
     let producer = Producer::new(kafka);
     let mut ledger = Ledger::default();
     let mut host = job.start();
@@ -125,9 +136,9 @@ fn what_cannot_run_leaves_the_old_one_in_its_place_and_says_at_which_step_it_fai
     // What was there before is no deploy, and neither is a file that is gone.
     fs::remove_file(&path).expect("it was there");
     put(&path, &build(0));
-    host.wait_until("it was seen", LONG, |host| host.log().contains("but not the module that it holds"));
+    host.wait_until("it was seen", LONG, |host| last_deploy(host)["generation"] == 1);
     put(&path, &whole);
-    host.wait_until("it was deployed", LONG, |host| last_deploy(host)["result"] == "running");
+    host.wait_until("it was deployed", LONG, |host| last_deploy(host)["generation"] == 2);
     ledger.produce(&producer, &job.input, over_keys(100, KEYS, |_| b"x".to_vec()));
     job.await_done(&mut host);
     assert_eq!(host.terminate().code, 0);

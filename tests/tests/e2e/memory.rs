@@ -16,6 +16,7 @@ const LONG: Duration = Duration::from_secs(120);
 fn small<'a>(kafka: &'a Kafka, partitions: i32) -> Job<'a> {
     Job::new(kafka, &guest("flaky"), partitions)
         .set("max_instances", "4")
+        .set("watch", "false")
         .set_in("limits", "memory", "\"16MiB\"")
         .set_in("in_flight", "bytes", "\"16MiB\"")
         .kafka("queued.max.messages.kbytes", "8192")
