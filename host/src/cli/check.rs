@@ -45,7 +45,7 @@ impl Check {
         if self.offline || embedded {
             print("the broker was not asked");
         } else {
-            run::preflight(&config).map_err(Failure::start)?;
+            run::preflight(&config, None).map_err(Failure::start)?;
             print("broker, topics and group are there");
         }
         Ok(())

@@ -111,7 +111,7 @@ impl Contender {
             let asked = Asked { properties: properties.collect(), ..asked };
             return asked.run_bare(reporter).map_err(Failure::pipeline);
         }
-        let started = Started::start(&config, Some(&source(&asked)))?;
+        let started = Started::start(&config, Some(&source(&asked)), None)?;
         let entry = started.registry.pipelines().remove(0);
         let snapshot = match watch(&started, &entry, &asked, &mut reporter) {
             Ok(snapshot) => snapshot,

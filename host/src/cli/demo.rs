@@ -112,7 +112,7 @@ impl Demo {
         let fed = embedded::feed(&brokers, INPUT, records.iter().copied()).map_err(Failure::start)?;
         let source = HandlerSource::Embedded { name: "access-log", bytes: ACCESS_LOG };
         let since = Instant::now();
-        let started = Started::start(&config, Some(&source))?;
+        let started = Started::start(&config, Some(&source), Some(&broker))?;
         let bar = if self.json { ProgressBar::hidden() } else { progress_bar(fed) };
         let done = wait(&started, fed, &bar);
         let seconds = since.elapsed().as_secs_f64();

@@ -44,7 +44,7 @@ impl Run {
         let mut config = self.settings.load()?;
         logging::start(self.log_format, "info");
         let broker = embedded.then(|| embedded_broker(&mut config)).transpose()?;
-        let started = Started::start(&config, None)?;
+        let started = Started::start(&config, None, broker.as_ref())?;
         if let Some(broker) = &broker {
             print(format_args!("embedded broker at {}", broker.bootstrap_servers()));
         }
@@ -80,8 +80,12 @@ pub(super) struct Started {
 
 impl Started {
     /// Starts everything, in the order in which it is cheapest to find out that it cannot be. `handler` takes
-    /// the place of every pipeline's file.
-    pub(super) fn start(config: &Config, handler: Option<&HandlerSource>) -> Result<Started, Failure> {
+    /// the place of every pipeline's file, `embedded` that of all brokers.
+    pub(super) fn start(
+        config: &Config,
+        handler: Option<&HandlerSource>,
+        embedded: Option<&EmbeddedBroker>,
+    ) -> Result<Started, Failure> {
         let stop = Stop::listen()?;
         let registry = Arc::new(Registry::default());
         let server = match &config.http {
@@ -103,7 +107,7 @@ impl Started {
         for (pipeline, source) in config.pipelines.iter().zip(&sources) {
             handlers.push(loader.load(source, pipeline).map_err(Failure::start)?);
         }
-        let found = preflight(config).map_err(Failure::start)?;
+        let found = preflight(config, embedded).map_err(Failure::start)?;
         tracing::info!("memory: {}", MemoryBound::of(config));
         let workers = workers(&config.host);
         registry.set_host(config.host.clone(), loader.memory().clone());
@@ -197,7 +201,10 @@ impl Stop {
 }
 
 /// Asks the broker for everything that the pipelines need, and what it found for each.
-pub(super) fn preflight(config: &Config) -> Result<Vec<Found>, StartError> {
+pub(super) fn preflight(
+    config: &Config,
+    embedded: Option<&EmbeddedBroker>,
+) -> Result<Vec<Found>, StartError> {
     let found = config.pipelines.iter().map(|pipeline| {
         let properties =
             pipeline.kafka.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -207,6 +214,7 @@ pub(super) fn preflight(config: &Config) -> Result<Vec<Found>, StartError> {
             input: &pipeline.input,
             outputs: &pipeline.outputs,
             dead_letters: pipeline.on_failure.dead_letter_topic.as_deref(),
+            tells_limits: embedded.is_none(),
         };
         preflight::check(&needs)
             .map_err(|reason| StartError::Kafka { pipeline: pipeline.name.clone(), reason })

@@ -34,9 +34,10 @@ fn lines_that_are_none_are_counted_as_failed() {
 
 #[test]
 fn a_broker_inside_the_process_serves_a_pipeline() {
-    let mut host = Home::new().spawn(&[
+    let echo = guest("echo");
+    let arguments = [
         "run",
-        guest("echo").to_str().expect("text"),
+        echo.to_str().expect("text"),
         "--embedded-broker",
         "--input",
         "in",
@@ -44,11 +45,13 @@ fn a_broker_inside_the_process_serves_a_pipeline() {
         "out",
         "--listen",
         "127.0.0.1:0",
-    ]);
+    ];
+    let mut host = Home::new().spawn_with(&arguments, &[("SANDMILL_LOG", "sandmill=debug")]);
     host.wait_ready();
     host.wait_until("all partitions are assigned", Duration::from_secs(30), |host| {
         host.metrics().sum("consumer_parallel_lag", &[("topic", "in")]) == Some(0.0)
     });
+    assert!(!host.log().contains("limits of topics are not known"), "it waited for what nobody answers");
     assert!(host.printed().starts_with("embedded broker at 127.0.0.1:"), "{}", host.printed());
     let ended = host.terminate();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
