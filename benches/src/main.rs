@@ -9,7 +9,7 @@
 //! - [`parts`]: what there is to measure; most of it is [`rung`]s, plain data, which [`rungs`] runs on [`topics`].
 //! - [`climb`]: passes over rows; a row that fails does not end the others.
 //! - [`programs`]: how a contender is started; [`selfcheck`]: whether a peer does the work.
-//! - [`hosted`], [`open_loop`], [`pacer`], [`latencies`]: parts that drive a host themselves.
+//! - [`hosted`], [`open_loop`], [`pacer`], [`latencies`], [`operator`]: parts that drive a host themselves.
 //! - [`tasks`], [`scraper`]: what runs beside a host; [`profile`]: where it spends its time.
 //! - [`results`], [`conditions`]: what is written down; [`targets`]: what it means; [`report`], [`chart`], [`docs`]:
 //!   how people read it.
@@ -24,6 +24,7 @@ mod docs;
 mod hosted;
 mod latencies;
 mod open_loop;
+mod operator;
 mod options;
 mod pacer;
 mod parts;

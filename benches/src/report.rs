@@ -19,7 +19,7 @@ struct Column {
 }
 
 /// Columns in their order; a part shows those that its rows have.
-const COLUMNS: [Column; 21] = [
+const COLUMNS: [Column; 30] = [
     column(number::RATE, "records/s", 1.0, 0),
     column(number::WARM_RATE, "of its second half", 1.0, 0),
     column(number::KEY_BOUND, "1/(w·p)", 1.0, 0),
@@ -29,6 +29,15 @@ const COLUMNS: [Column; 21] = [
     column(number::P50, "p50 ms", 1.0, 2),
     column(number::P99, "p99 ms", 1.0, 2),
     column(number::P999, "p99.9 ms", 1.0, 2),
+    column("swaps", "swaps", 1.0, 0),
+    column("pause_p99_ms", "longest pause of a swap, p99 of them, ms", 1.0, 3),
+    column("switch_ms", "switch, ms", 1.0, 3),
+    column("switch_max_ms", "switch at most, ms", 1.0, 3),
+    column("deploy_ms", "deploy, ms", 1.0, 0),
+    column("deploy_max_ms", "deploy at most, ms", 1.0, 0),
+    column("rollback_max_ms", "rollback at most, ms", 1.0, 0),
+    column("lost_records", "lost", 1.0, 0),
+    column("repeated_records", "repeated", 1.0, 0),
     column("late_ms", "producer late at most, ms", 1.0, 1),
     column("bytes_each", "bytes each", 1.0, 0),
     column("growth_bytes", "growth, MB", 1e-6, 1),

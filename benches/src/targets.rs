@@ -118,6 +118,9 @@ pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
     target(what, AtLeast(0.9), "", slowest);
     let latest = neighbour(number::P99).and_then(|p99| p99.into_iter().max_by(by_median));
     target("the same: p99 from dispatch to completion", AtMost(2.0), "", latest);
+    let swap = |name| rows.numbers("swap", "a swap a second", name).spread();
+    target("a swap a second: p99 of the longest pauses", AtMost(1.0), "ms", swap("pause_p99_ms"));
+    target("the same: longest rollback", AtMost(1_000.0), "ms", swap("rollback_max_ms"));
     let cpu = |row| rows.numbers("cpu", row, number::RATE);
     target(
         "cpu 100 µs: two workers / one",
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_neither_reached_nor_missed() {
         let verdicts = verdicts(&results(Vec::new()));
-        assert_eq!(verdicts.len(), 25);
+        assert_eq!(verdicts.len(), 27);
         assert!(verdicts.iter().all(|verdict| verdict.measured.is_none() && verdict.reached().is_none()));
     }
 

@@ -45,3 +45,8 @@ pub fn unix_us(moment: SystemTime) -> u64 {
     let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
+
+/// Now by the system's clock, as milliseconds since 1970.
+pub fn unix_millis() -> u64 {
+    unix_us(SystemTime::now()) / 1_000
+}

@@ -25,8 +25,8 @@ const STOP: Duration = Duration::from_secs(60);
 const TAIL_LINES: usize = 60;
 
 /// Variables of the test run; the host would take them for settings of its own.
-const OWN_VARIABLES: [&str; 6] =
-    ["SANDMILL_BIN", "SANDMILL_GUESTS", "SANDMILL_KAFKA_LIBS", FULL, SEED, MINUTES];
+const OWN_VARIABLES: [&str; 7] =
+    ["SANDMILL_BIN", "SANDMILL_GUESTS", "SANDMILL_KAFKA_LIBS", "SANDMILL_REGISTRY_BIN", FULL, SEED, MINUTES];
 
 /// A place of a host's own: its home, data and cache. Shared by the runs before and after a restart.
 pub struct Home(TempDir);

@@ -15,6 +15,7 @@
 //! - [`ledger`]: what was produced against what arrived; the judge of every delivery test.
 //! - [`chaos`]: a seeded run with faults of all kinds, watched while it goes on.
 //! - [`corpus`]: all handlers that misbehave, run beside a neighbour; [`refusal`]: how a host says no.
+//! - [`registry`]: a registry of modules; [`fake_registry`]: one that answers as it is told.
 //! - [`guests`], [`access_log`]: handlers and real input.
 //! - [`conditions`], [`page`]: results for the documentation, and where they stand in it.
 //! - [`wait`]: conditions with a deadline; no test sleeps instead.
@@ -24,6 +25,7 @@ pub mod chaos;
 pub mod conditions;
 pub mod contender;
 pub mod corpus;
+pub mod fake_registry;
 pub mod fleet;
 pub mod guests;
 pub mod host;
@@ -36,6 +38,8 @@ pub mod producer;
 pub mod reader;
 pub mod reaper;
 pub mod refusal;
+pub mod registry;
+pub mod releases;
 pub mod server;
 pub mod wait;
 

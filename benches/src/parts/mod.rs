@@ -13,6 +13,7 @@ mod noop;
 mod parse;
 mod skew;
 mod start;
+mod swap;
 mod sweep;
 
 use anyhow::Result;
@@ -50,7 +51,7 @@ pub(crate) enum Kind {
 }
 
 /// All parts.
-pub(crate) static PARTS: [Part; 16] = [
+pub(crate) static PARTS: [Part; 17] = [
     Part {
         name: "noop",
         tells: "the host's own cost: 100 B, 8 partitions, key order, Zipf keys unless a row says otherwise",
@@ -111,6 +112,7 @@ pub(crate) static PARTS: [Part; 16] = [
     latency::PART,
     skew::PART,
     neighbour::PART,
+    swap::PART,
     memory::PART,
     memory::FLAT,
     start::PART,

@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fastrand::Rng;
-use sandmill::config::Pipeline;
-use sandmill::http::Server;
+use sandmill::config::{Pipeline, Reads, Role};
+use sandmill::http::{Admin, Server, Tokens};
 use sandmill::telemetry::{Allowance, PipelineEntry, Registry};
 use sandmill::wasm::MemoryBudget;
 use sandmill::worker::Workers;
@@ -81,7 +81,11 @@ fn server() -> SocketAddr {
             registry.add(Arc::new(entry));
         }
         let address = "127.0.0.1:0".parse().expect("it is one");
-        Server::start(address, registry, "50").expect("a port is free")
+        let token = ("fuzz".to_owned(), Role::Read, "0123456789abcdef0123456789abcdef".to_owned());
+        let tokens = Tokens::new([token]).expect("it is a token");
+        // Routes of deploys are there, and admit nobody: what a stranger reaches of them.
+        let admin = Arc::new(Admin::new(tokens, Reads::Open, 1 << 20));
+        Server::start(address, registry, "50", Some(admin), None).expect("a port is free")
     });
     server.address()
 }

@@ -21,8 +21,10 @@ use super::{Failure, print};
 use crate::bench::content::LOG;
 use crate::bench::grouped;
 use crate::config::{Config, Listen, Overrides, Source};
-use crate::kafka::embedded::{self, Reader};
-use crate::pipeline::HandlerSource;
+use crate::deploy::history::Mode;
+use crate::deploy::story::{self, Asker, Progress, Step};
+use crate::kafka::embedded::{Feeder, Reader};
+use crate::pipeline::{Ask, HandlerSource};
 use crate::telemetry::Histogram;
 
 /// Arguments of `demo`.
@@ -36,6 +38,10 @@ pub(super) struct Demo {
     #[arg(long)]
     exit: bool,
 
+    /// Keep feeding the log after the table, over and over, 1,000 lines a second: something to deploy to
+    #[arg(long, conflicts_with_all = ["exit", "json"])]
+    flow: bool,
+
     /// Print one JSON object on one line instead of the table, and end
     #[arg(long)]
     json: bool,
@@ -45,6 +51,8 @@ pub(super) struct Demo {
     listen: Listen,
 }
 
+/// Named after its handler.
+const PIPELINE: &str = "access-log";
 const INPUT: &str = "access";
 const OUTPUT: &str = "access-json";
 const DEAD_LETTERS: &str = "access-dlq";
@@ -63,11 +71,27 @@ struct Outcome {
     /// How many output records have each status, counted on the output topic.
     statuses: BTreeMap<String, u64>,
     failed: u64,
+    /// Of all of it, the swap included.
     seconds: f64,
+    /// Before the swap, from start to last commit.
     records_per_second: f64,
+    swap: Swap,
     latency_seconds: Latency,
     lag: i64,
     gaps: usize,
+}
+
+/// What happened half way.
+#[derive(Debug, Serialize)]
+struct Swap {
+    /// The version that runs since.
+    version: u64,
+    /// Records that it handled.
+    records: u64,
+    /// From the request to the first call of the new version.
+    milliseconds: f64,
+    /// Of that, the part in which one takes the other's place.
+    switch_milliseconds: f64,
 }
 
 /// Upper estimates, from the buckets of a histogram.
@@ -109,19 +133,33 @@ impl Demo {
             "embedded broker at {brokers}; {} lines go into topic {INPUT:?}",
             grouped(records.len() as f64)
         ));
-        let fed = embedded::feed(&brokers, INPUT, records.iter().copied()).map_err(Failure::start)?;
+        let feeder = Feeder::new(&brokers, INPUT).map_err(Failure::start)?;
+        let (first, second) = records.split_at(records.len().div_ceil(2));
+        feeder.feed(first.iter().copied()).map_err(Failure::start)?;
         let source = HandlerSource::Embedded { name: "access-log", bytes: ACCESS_LOG };
         let since = Instant::now();
         let started = Started::start(&config, Some(&source), Some(&broker))?;
-        let bar = if self.json { ProgressBar::hidden() } else { progress_bar(fed) };
-        let done = wait(&started, fed, &bar);
-        let seconds = since.elapsed().as_secs_f64();
+        let bar = if self.json { ProgressBar::hidden() } else { progress_bar(records.len() as u64) };
+        let run = || {
+            wait(&started, first.len() as u64, &bar)?;
+            let rate = first.len() as f64 / since.elapsed().as_secs_f64();
+            let swap = swap(&started, &feeder, second, &bar)?;
+            wait(&started, records.len() as u64, &bar)?;
+            Ok((rate, swap, since.elapsed().as_secs_f64()))
+        };
+        let ran = run();
         bar.finish_and_clear();
-        if done? == Waited::Interrupted {
-            started.stop();
-            return started.wait();
-        }
-        let outcome = outcome(&started, &brokers, fed, seconds)?;
+        let (rate, (id, after), seconds) = match ran {
+            Err(Stopped::Interrupted) => {
+                started.stop();
+                return started.wait();
+            }
+            Err(Stopped::Failed(failure)) => return Err(failure),
+            Ok(ran) => ran,
+        };
+        let swap = story_of(&started, id, after)?;
+        let fed = records.len() as u64;
+        let outcome = outcome(&started, &brokers, fed, seconds, rate, swap)?;
         if self.json {
             print(serde_json::to_string(&outcome).map_err(Failure::pipeline)?);
         } else {
@@ -132,16 +170,17 @@ impl Demo {
                 ));
             }
             if let Some(server) = &started.server {
-                let address = server.address();
-                print(format_args!(
-                    "\nmetrics  http://{address}/metrics\nstatus   http://{address}/api/v1/status"
-                ));
+                let url = server.url();
+                print(format_args!("\nmetrics  {url}/metrics\nstatus   {url}/api/v1/status"));
                 if !self.exit {
                     print("stop with Ctrl-C");
                 }
             }
         }
-        if self.exit || self.json {
+        if self.flow {
+            flow(&started, &feeder, &records)?;
+        }
+        if self.exit || self.json || self.flow {
             started.stop();
         }
         started.wait()?;
@@ -186,17 +225,91 @@ fn progress_bar(records: u64) -> ProgressBar {
     ProgressBar::new(records).with_style(style)
 }
 
-/// How the wait for the last record ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waited {
-    /// Every record is done and committed.
-    Done,
-    /// A signal came first.
+/// Why the demo ends early.
+enum Stopped {
+    /// A signal came.
     Interrupted,
+    /// Something went wrong.
+    Failed(Failure),
+}
+
+/// Records that go in at once while the handler is swapped.
+const DROPS: usize = 25;
+
+/// Deploys the same handler once more, under another digest, while records flow. The number of the deploy, and of records
+/// that went in once it was done.
+fn swap(
+    started: &Started,
+    feeder: &Feeder,
+    records: &[(&[u8], &[u8])],
+    bar: &ProgressBar,
+) -> Result<(u64, u64), Stopped> {
+    let failed = |error: &dyn std::fmt::Display| Stopped::Failed(Failure::pipeline(error));
+    // A custom section: it changes what the module is called, and nothing that it does.
+    let marked = [ACCESS_LOG, b"\0\x09\x08swapped."].concat();
+    let source = HandlerSource::Sent { name: "access-log".to_owned(), bytes: marked.into(), signature: None };
+    let ask = Ask::Deploy { source, mode: Mode::Full };
+    let id = started.deploys.ask(PIPELINE, ask, Asker::own("demo")).map_err(|error| failed(&error))?;
+    let mut rest = records;
+    loop {
+        let story = started.deploys.story(id).ok_or_else(|| failed(&"the deploy is forgotten"))?;
+        match (story.state, story.refused) {
+            (Progress::Working, _) => {}
+            (Progress::Done, _) => break,
+            (Progress::Refused, refused) => {
+                let reason = refused.map_or_else(String::new, |refused| refused.reason);
+                return Err(failed(&format!("the deploy was refused: {reason}")));
+            }
+        }
+        let (some, later) = rest.split_at(DROPS.min(rest.len()));
+        feeder.feed(some.iter().copied()).map_err(|error| failed(&error))?;
+        rest = later;
+        bar.set_position((bar.length().unwrap_or_default()).saturating_sub(rest.len() as u64));
+        if started.interrupted(LOOK) {
+            return Err(Stopped::Interrupted);
+        }
+    }
+    let after = feeder.feed(rest.iter().copied()).map_err(|error| failed(&error))?;
+    Ok((id, after))
+}
+
+/// Feeds the records over and over until a signal comes.
+fn flow(started: &Started, feeder: &Feeder, records: &[(&[u8], &[u8])]) -> Result<(), Failure> {
+    /// At each look: a thousand a second.
+    const AT_ONCE: usize = 20;
+    let mut next = records.iter().copied().cycle();
+    while !started.interrupted(LOOK) {
+        feeder.feed(next.by_ref().take(AT_ONCE)).map_err(Failure::pipeline)?;
+    }
+    Ok(())
+}
+
+/// What came of the swap: known once the new version was seen to have handled the `after` records that came after it.
+fn story_of(started: &Started, id: u64, after: u64) -> Result<Swap, Failure> {
+    let since = Instant::now();
+    loop {
+        let story = started.deploys.story(id).ok_or_else(|| Failure::pipeline("the deploy is forgotten"))?;
+        let records = story.watch.as_ref().map_or(0, |watch| watch.new.records);
+        if records >= after || since.elapsed() > STALLED {
+            let of_switch = |done: &&story::Done| done.step == Step::Switch;
+            return Ok(Swap {
+                version: story.version.unwrap_or_default(),
+                records,
+                milliseconds: story
+                    .steps
+                    .iter()
+                    .filter(|done| done.step != Step::Drain)
+                    .map(|done| done.ms)
+                    .sum(),
+                switch_milliseconds: story.steps.iter().find(of_switch).map_or(0.0, |done| done.ms),
+            });
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Waits until every record is done and committed, or until a signal comes.
-fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<Waited, Failure> {
+fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<(), Stopped> {
     let (mut last, mut moved) = (0, Instant::now());
     loop {
         let (snapshot, _) = started.registry.pipelines()[0].snapshot();
@@ -204,7 +317,7 @@ fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<Waited, Failur
         let committed = snapshot.partitions.iter().all(|p| p.committed_offset == Some(p.safe_offset));
         bar.set_position(done);
         if done >= fed && committed {
-            return Ok(Waited::Done);
+            return Ok(());
         }
         if done != last {
             (last, moved) = (done, Instant::now());
@@ -214,15 +327,23 @@ fn wait(started: &Started, fed: u64, bar: &ProgressBar) -> Result<Waited, Failur
             let by = blocked.map_or_else(String::new, |(partition, blocked)| {
                 format!("; partition {partition} waits for offset {} ({})", blocked.offset, blocked.waits_for)
             });
-            return Err(Failure::pipeline(format!("stalled at {done} of {fed} records{by}")));
+            let text = format!("stalled at {done} of {fed} records{by}");
+            return Err(Stopped::Failed(Failure::pipeline(text)));
         }
         if started.interrupted(LOOK) {
-            return Ok(Waited::Interrupted);
+            return Err(Stopped::Interrupted);
         }
     }
 }
 
-fn outcome(started: &Started, brokers: &str, records: u64, seconds: f64) -> Result<Outcome, Failure> {
+fn outcome(
+    started: &Started,
+    brokers: &str,
+    records: u64,
+    seconds: f64,
+    records_per_second: f64,
+    swap: Swap,
+) -> Result<Outcome, Failure> {
     let (snapshot, _) = started.registry.pipelines()[0].snapshot();
     let failed = snapshot.partitions.iter().map(|p| p.failed).sum::<u64>();
     let mut latency = Histogram::default();
@@ -251,7 +372,8 @@ fn outcome(started: &Started, brokers: &str, records: u64, seconds: f64) -> Resu
         statuses,
         failed,
         seconds,
-        records_per_second: records as f64 / seconds,
+        records_per_second,
+        swap,
         latency_seconds: Latency { p50: latency.quantile(0.5), p99: latency.quantile(0.99) },
         lag: snapshot.partitions.iter().map(|p| p.lag).sum(),
         gaps: snapshot.partitions.iter().map(|p| p.gaps).sum(),
@@ -273,13 +395,18 @@ fn show(outcome: &Outcome) {
     let millis =
         |seconds: Option<f64>| seconds.map_or_else(|| "none".to_owned(), |s| format!("≤ {} ms", s * 1e3));
     print(format_args!(
-        "{} records in, {} out, {} failed, in {:.2} s: {} records/s from start to last commit\n\
+        "{} records in, {} out, {} failed; the first half at {} records/s, from start to last commit\n\
+         half way the handler was swapped while records flowed: version {} took over within {:.0} ms (the switch itself: \
+         {:.1} ms) and did {} of them\n\
          latency p50 {}, p99 {} · lag {} · gaps {}",
         grouped(outcome.records as f64),
         grouped(outcome.outputs as f64),
         outcome.failed,
-        outcome.seconds,
         grouped(outcome.records_per_second.trunc()),
+        outcome.swap.version,
+        outcome.swap.milliseconds,
+        outcome.swap.switch_milliseconds,
+        grouped(outcome.swap.records as f64),
         millis(outcome.latency_seconds.p50),
         millis(outcome.latency_seconds.p99),
         outcome.lag,

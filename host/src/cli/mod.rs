@@ -12,8 +12,10 @@ mod check;
 mod compile;
 mod contender;
 mod demo;
+mod deploys;
 mod inspect;
 mod logging;
+mod pull;
 mod run;
 mod settings;
 
@@ -25,6 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::COMMAND as BENCH;
 use crate::deploy::COMMAND as COMPILE;
+use crate::deploy::registry::COMMAND as PULL;
 
 /// Runs untrusted WebAssembly handlers on Kafka streams.
 #[derive(Debug, Parser)]
@@ -42,6 +45,14 @@ enum Command {
     Check(check::Check),
     /// Say what a module is, what it imports, and whether it would be refused
     Inspect(inspect::Inspect),
+    /// Put another module in the place of what a pipeline runs, on a host that runs
+    Deploy(deploys::Deploy),
+    /// Take back a canary or shadow, or go back to the version before
+    Rollback(deploys::Rollback),
+    /// Run what was tried as canary or shadow
+    Promote(deploys::Promote),
+    /// List the versions of a pipeline: which runs, which is tried, which was taken back
+    Versions(deploys::Versions),
     /// Show a real web log going through a sandboxed handler, on a broker inside this process
     Demo(demo::Demo),
     /// Measure this host on a broker: what the bare client does, and how much of that is left behind a sandbox
@@ -52,6 +63,9 @@ enum Command {
     /// Compile a module, as a process with limits
     #[command(name = COMPILE, hide = true)]
     CompileModule(compile::Compile),
+    /// Ask a registry for a module, as a process with limits
+    #[command(name = PULL, hide = true)]
+    PullModule(pull::Pull),
 }
 
 /// Runs one command to its exit code.
@@ -60,10 +74,15 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Inspect(inspect) => inspect.execute(),
+        Command::Deploy(deploy) => deploy.execute(),
+        Command::Rollback(rollback) => rollback.execute(),
+        Command::Promote(promote) => promote.execute(),
+        Command::Versions(versions) => versions.execute(),
         Command::Demo(demo) => demo.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::BenchContender(contender) => contender.execute(),
         Command::CompileModule(compile) => compile.execute(),
+        Command::PullModule(pull) => pull.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! `sandmill run`: the main job.
 
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,12 +11,13 @@ use clap::Args;
 use super::logging::{self, LogFormat};
 use super::settings::Settings;
 use super::{Failure, print};
-use crate::config::{Config, Pipeline};
-use crate::http::Server;
+use crate::config::Role;
+use crate::config::{self, Config, Http, Pipeline};
+use crate::http::{self, Admin, Certificates, Server, Tokens};
 use crate::kafka::EmbeddedBroker;
 use crate::kafka::preflight::{self, Found, Needs};
 use crate::pipeline::{
-    Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals, workers,
+    Deploys, Ended, HandlerSource, Host, HostEvent, Loader, MemoryBound, StartError, forward_signals, workers,
 };
 use crate::telemetry::Registry;
 
@@ -76,6 +79,7 @@ pub(super) struct Started {
     host: Host,
     pub(super) server: Option<Server>,
     pub(super) registry: Arc<Registry>,
+    pub(super) deploys: Deploys,
 }
 
 impl Started {
@@ -88,15 +92,16 @@ impl Started {
     ) -> Result<Started, Failure> {
         let stop = Stop::listen()?;
         let registry = Arc::new(Registry::default());
-        let server = match &config.http {
-            Some(http) => {
-                let server =
-                    Server::start(http.listen, registry.clone(), WASMTIME).map_err(Failure::start)?;
-                tracing::info!("listening on http://{}", server.address());
-                Some(server)
-            }
-            None => None,
-        };
+        let admin = config.http.as_ref().map(|http| admin(http, &config.host)).transpose()?.flatten();
+        let server = config.http.as_ref().map(|http| {
+            let tls = http.tls.as_ref().map(|(certificate, key)| Certificates::load(certificate, key));
+            let tls = tls.transpose().map_err(Failure::start)?;
+            Server::start(http.listen, registry.clone(), WASMTIME, admin.clone(), tls).map_err(Failure::start)
+        });
+        let server = server.transpose()?;
+        if let Some(server) = &server {
+            tracing::info!("listening on {}", server.url());
+        }
         let sources: Vec<HandlerSource> = config
             .pipelines
             .iter()
@@ -105,7 +110,7 @@ impl Started {
         let mut loader = Loader::new(config);
         let mut handlers = Vec::new();
         for (pipeline, source) in config.pipelines.iter().zip(&sources) {
-            handlers.push(loader.load(source, pipeline).map_err(Failure::start)?);
+            handlers.push(loader.open(source, pipeline).map_err(Failure::start)?);
         }
         let found = preflight(config, embedded).map_err(Failure::start)?;
         tracing::info!("memory: {}", MemoryBound::of(config));
@@ -114,21 +119,24 @@ impl Started {
         let mut host = Host::start(workers, registry.clone()).map_err(Failure::start)?;
         stop.tell(&host);
         let pipelines = config.pipelines.iter().zip(found).map(|(pipeline, found)| within(pipeline, found));
-        for (pipeline, handler) in pipelines.zip(handlers) {
+        for (pipeline, opened) in pipelines.zip(handlers) {
             tracing::info!(
                 pipeline = pipeline.name,
                 group = pipeline.group,
                 input = pipeline.input.join(","),
                 outputs = pipeline.outputs.join(","),
-                digest = handler.code.short_version(),
+                digest = opened.handler.code.short_version(),
                 start = ?pipeline.start,
                 workers,
                 "starting"
             );
-            host.add(&pipeline, &config.host, handler).map_err(Failure::start)?;
+            host.add(&pipeline, &config.host, opened).map_err(Failure::start)?;
         }
-        host.watch(loader).map_err(Failure::start)?;
-        Ok(Started { host, server, registry })
+        let deploys = host.deploys(loader).map_err(Failure::start)?;
+        if let Some(admin) = admin {
+            admin.serve(deploys.clone());
+        }
+        Ok(Started { host, server, registry, deploys })
     }
 
     /// Waits until all pipelines are over.
@@ -170,6 +178,37 @@ impl Started {
     pub(super) fn stop(&self) {
         self.host.stop();
     }
+}
+
+/// The file of the host's own token, without another word.
+pub(super) const TOKEN: &str = "token";
+
+/// Where the host's own token lies; none: only those of the configuration count.
+pub(super) fn token_file(http: &Http, host: &config::Host) -> Option<PathBuf> {
+    let default = http.listen.ip().is_loopback().then(|| host.data_dir.join(TOKEN));
+    http.token_file.clone().or(default)
+}
+
+/// Who may deploy; none: nobody.
+fn admin(http: &Http, host: &config::Host) -> Result<Option<Arc<Admin>>, Failure> {
+    if !http.admin {
+        return Ok(None);
+    }
+    let mut tokens: Vec<_> =
+        http.tokens.iter().map(|(name, role, token)| (name.clone(), *role, token.0.clone())).collect();
+    if let Some(path) = token_file(http, host) {
+        if let Some(folder) = path.parent() {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| {
+                Failure::start(format!("cannot make the folder {}: {error}", folder.display()))
+            })?;
+        }
+        let token = http::read_or_make(&path).map_err(Failure::start)?;
+        tokens.push(("host".to_owned(), Role::Admin, token));
+    }
+    let tokens = Tokens::new(tokens).map_err(Failure::usage)?;
+    let most = usize::try_from(host.module_size.bytes()).unwrap_or(usize::MAX);
+    Ok(Some(Arc::new(Admin::new(tokens, http.reads, most))))
 }
 
 /// Signals, from before the first thing is started.

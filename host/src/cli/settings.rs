@@ -94,7 +94,7 @@ impl Settings {
 }
 
 /// Tables of the configuration file; every other first part of a key is a property of the client.
-const TABLES: [&str; 4] = ["kafka", "host", "http", "pipeline"];
+const TABLES: [&str; 5] = ["kafka", "host", "http", "modules", "pipeline"];
 
 /// `KEY=VALUE` of a configuration, or of a client's property.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {

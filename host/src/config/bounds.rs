@@ -273,4 +273,22 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound::pipeline("circuit.percent", |p| Some(count(p.circuit.percent.into())), count(1), count(100)),
     Bound::pipeline("circuit.of", |p| Some(count(p.circuit.of.into())), count(1), count(100_000)),
     Bound::pipeline("circuit.pause", |p| Some(Amount::Time(p.circuit.pause)), millis(1), millis(24 * HOUR)),
+    Bound::pipeline(
+        "rollback.watch",
+        |p| Some(Amount::Time(p.rollback.watch)),
+        millis(1_000),
+        millis(24 * HOUR),
+    ),
+    Bound::pipeline(
+        "rollback.error_increase",
+        |p| Some(count(p.rollback.error_increase.into())),
+        count(1),
+        count(100),
+    ),
+    Bound::pipeline(
+        "rollback.slowdown",
+        |p| Some(count(p.rollback.slowdown.into())),
+        count(110),
+        count(10_000),
+    ),
 ];

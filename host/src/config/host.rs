@@ -1,4 +1,4 @@
-//! What holds for the whole host: `[host]` and `[http]`.
+//! What holds for the whole host: `[host]`, and where it listens.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use super::units::{Size, duration};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
-    /// Folder of the cache of compiled modules. Relative: to the file's folder.
+    /// Folder of modules, their compiled code, the versions of pipelines, the audit log. Relative: to the file's folder.
     /// Without it: `sandmill` in `$XDG_CACHE_HOME`, else in `~/.cache`.
     #[serde(serialize_with = "lossy")]
     pub data_dir: PathBuf,
@@ -70,21 +70,6 @@ impl Default for Host {
 /// Writes a path for people: what is no UTF-8 in it is replaced.
 pub(super) fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
-}
-
-/// The HTTP server: metrics, health, status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Http {
-    /// The address and port to listen on.
-    pub listen: SocketAddr,
-}
-
-/// `[http]` as it is written; [`Http`] is what it means.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct HttpTable {
-    /// Address and port of metrics, health and status; `"off"` opens no socket.
-    pub listen: Listen,
 }
 
 /// Where to listen, if at all. Written as `127.0.0.1:9095`, `[::1]:9095` or `off`.

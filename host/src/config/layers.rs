@@ -20,7 +20,7 @@ use super::tree::{Node, Step, Value, in_pipeline};
 const PREFIX: &str = "SANDMILL_";
 
 /// Variables with our prefix that are no key of the file.
-pub const OTHER_VARIABLES: [&str; 1] = ["SANDMILL_LOG"];
+pub const OTHER_VARIABLES: [&str; 3] = ["SANDMILL_LOG", "SANDMILL_TOKEN", "SANDMILL_URL"];
 
 /// Lays the environment over the tree.
 pub(super) fn environment(tree: &mut Node, variables: &BTreeMap<String, String>, findings: &mut Findings) {
@@ -51,7 +51,10 @@ pub(super) fn environment(tree: &mut Node, variables: &BTreeMap<String, String>,
 }
 
 fn variables_for_secrets(tree: &Node) -> BTreeSet<String> {
-    let global = referenced_variables(tree.get(&["kafka".into()]));
+    let of = |table: &[&str]| {
+        referenced_variables(tree.get(&table.iter().map(|step| Step::from(*step)).collect::<Vec<_>>()))
+    };
+    let global = of(&["kafka"]).chain(of(&["http", "tokens"])).chain(of(&["modules", "registries"]));
     let pipelines = tree.pipelines().flat_map(|(n, _)| {
         let of = |table| referenced_variables(tree.get(&in_pipeline(n, table)));
         of("kafka").chain(of("secrets"))

@@ -14,6 +14,7 @@
 //! types in `pipeline` and `host`; the JSON schema, the names of the variables and the tests of the
 //! documentation are made from them.
 
+mod admin;
 mod bounds;
 mod capabilities;
 mod check;
@@ -41,14 +42,15 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use admin::{Http, Modules, Reads, Registry, Role, Text};
 pub use capabilities::{Allow, Metric, MetricKind, Number};
 pub use error::{Error, Errors, Origin};
-pub use host::{Host, Http, Listen, ListenError};
+pub use host::{Host, Listen, ListenError};
 pub use layers::OTHER_VARIABLES;
 pub use librdkafka::{RESERVED, names as client_property_names};
 pub use pipeline::{
     Backoff, Batch, Circuit, InFlight, Limits, OnFailure, OnMetadataFull, OnOffsetLost, Ordering, Pipeline,
-    Start, Then,
+    Rollback, Start, Then,
 };
 pub use properties::ClientProperties;
 pub use schema::schema;
@@ -56,8 +58,8 @@ pub use secrets::Secrets;
 pub use source::{Overrides, Source};
 pub use units::{Size, SizeError};
 
+use admin::HttpTable;
 use error::{Findings, folder_of};
-use host::HttpTable;
 use properties::{PropertiesSchema, Sources, read_later};
 use source::SourceFile;
 use tree::{Node, in_pipeline};
@@ -71,6 +73,10 @@ pub struct Config {
     pub host: Host,
     /// The HTTP server; `None` opens no socket.
     pub http: Option<Http>,
+    /// As it is written.
+    written_http: HttpTable,
+    /// Which modules may run, and where they are fetched from.
+    pub modules: Modules,
     /// At least one, each with its own name.
     pub pipelines: Vec<Pipeline>,
 }
@@ -87,6 +93,8 @@ struct File {
     host: Host,
     /// The HTTP server: metrics, health, API, console.
     http: HttpTable,
+    /// Which modules may run, and where they are fetched from.
+    modules: Modules,
     /// The pipelines, one table each.
     pipeline: Vec<Pipeline>,
 }
@@ -124,12 +132,11 @@ impl Config {
         }
         findings.check()?;
         // Without findings there is a file.
-        let File { host, http, pipeline: pipelines, .. } = file.unwrap_or_default();
-        let http = match http.listen {
-            Listen::Off => None,
-            Listen::At(listen) => Some(Http { listen }),
-        };
-        let mut config = Self { kafka, host, http, pipelines };
+        let File { host, http: written_http, mut modules, pipeline: pipelines, .. } =
+            file.unwrap_or_default();
+        let http = written_http.resolve(&tree, &sources, &mut findings);
+        modules.resolve(&tree, &sources, &mut findings);
+        let mut config = Self { kafka, host, http, written_http, modules, pipelines };
         config.complete(&tree, own, &source, &folder, &mut findings);
         check::check(&config, &tree, &mut findings);
         findings.check()?;

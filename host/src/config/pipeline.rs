@@ -71,6 +71,8 @@ pub struct Pipeline {
     pub on_failure: OnFailure,
     /// When the pipeline pauses itself because too much fails.
     pub circuit: Circuit,
+    /// When a version that was just deployed is taken back.
+    pub rollback: Rollback,
     /// What the handler may use of the host. Everything that is not named is denied.
     pub allow: Allow,
     /// Values for the handler that nobody else shall see: where each is kept.
@@ -109,6 +111,7 @@ impl Default for Pipeline {
             in_flight: InFlight::default(),
             on_failure: OnFailure::default(),
             circuit: Circuit::default(),
+            rollback: Rollback::default(),
             allow: Allow::default(),
             secrets: Secrets::default(),
             metrics: BTreeMap::new(),
@@ -363,5 +366,27 @@ pub struct Circuit {
 impl Default for Circuit {
     fn default() -> Self {
         Self { enabled: false, percent: 50, of: 100, pause: Duration::from_secs(30) }
+    }
+}
+
+/// When a version that was just deployed is taken back: by what it does to records, against the version before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollback {
+    /// Take it back without being asked.
+    pub automatic: bool,
+    /// How long a new version is watched. A canary is watched until somebody promotes it or takes it back.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub watch: Duration,
+    /// By how many of a hundred records more may fail, and by half of what failed before; surely more is too many.
+    pub error_increase: u32,
+    /// How long records may take, in hundredths of what they took: 200 is twice as long. Surely longer is too long.
+    pub slowdown: u32,
+}
+
+impl Default for Rollback {
+    fn default() -> Self {
+        Self { automatic: true, watch: Duration::from_secs(300), error_increase: 1, slowdown: 200 }
     }
 }

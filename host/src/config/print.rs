@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::host::{HttpTable, Listen};
-use super::{ClientProperties, Config, Host, Pipeline};
+use super::admin::HttpTable;
+use super::{ClientProperties, Config, Host, Modules, Pipeline};
 
 #[derive(Serialize)]
 struct Effective<'a> {
@@ -13,6 +13,7 @@ struct Effective<'a> {
     kafka: &'a ClientProperties,
     host: &'a Host,
     http: HttpTable,
+    modules: &'a Modules,
     pipeline: Vec<Pipeline>,
 }
 
@@ -25,7 +26,8 @@ impl fmt::Display for Config {
         let effective = Effective {
             kafka: &self.kafka,
             host: &self.host,
-            http: HttpTable { listen: self.http.map_or(Listen::Off, |http| Listen::At(http.listen)) },
+            http: HttpTable::of(self.http.as_ref(), &self.written_http),
+            modules: &self.modules,
             pipeline: self.pipelines.iter().map(own).collect(),
         };
         f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)

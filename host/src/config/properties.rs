@@ -244,6 +244,26 @@ pub(super) fn kept(
     }
 }
 
+/// Reads what stands in a file or in a variable, as the table at `path` says; none if it names neither.
+pub(super) fn of_file_or_variable(
+    tree: &Node,
+    path: &[Step],
+    file: Option<&Path>,
+    variable: Option<&str>,
+    sources: &Sources<'_>,
+) -> Result<Option<String>, String> {
+    let nowhere = Node::empty_table(Origin::Nowhere);
+    let key = [path, &["file".into()]].concat();
+    let node = tree.get(&key).unwrap_or(&nowhere);
+    match (file, variable) {
+        (Some(file), None) => from_file(&file.to_string_lossy(), node, sources.folder),
+        (None, Some(variable)) => from_environment(variable, sources.environment),
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => Err("says both `file` and `env`; choose one".to_owned()),
+    }
+    .map(|kept| Some(kept.value))
+}
+
 fn from_file(file: &str, node: &Node, folder: &Path) -> Result<Kept, String> {
     let path = match node.at {
         Origin::File { .. } => folder.join(file),

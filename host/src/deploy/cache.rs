@@ -5,11 +5,12 @@
 //! beside its place and put there whole, and whoever comes second replaces it by the same.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::private::{beside, ours, prepare};
 use crate::wasm::{About, Digest, Key};
 
 /// Bytes of all files together, after each one that is added: those that were used longest ago go.
@@ -58,7 +59,7 @@ impl Cache {
     /// Opens the folder, and makes it and its key if need be.
     pub fn open(path: &Path) -> Result<(Self, Key), CacheError> {
         let failed = |reason| CacheError { path: path.to_owned(), reason };
-        let folder = prepare_private(path).map_err(failed)?;
+        let folder = prepare(path).map_err(failed)?;
         let key = key(&folder).map_err(failed)?;
         Ok((Cache { folder, most_bytes: MOST_BYTES }, key))
     }
@@ -143,40 +144,6 @@ fn key(folder: &Path) -> io::Result<Key> {
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Writes a file of a name that nobody else has.
-fn beside(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
-    let random = Key::random()?;
-    let random = u64::from_le_bytes(*random.as_bytes().first_chunk().expect("a key is longer"));
-    let path = folder.join(format!("{name}.{random:016x}"));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    // On the disk before it has its name: a machine that loses power must not find half of it there.
-    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| drop(fs::remove_file(&path)))?;
-    Ok(path)
-}
-
-fn ours() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
-/// Makes the folder if need be, and checks that it belongs to this user alone.
-fn prepare_private(path: &Path) -> io::Result<PathBuf> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let path = path.canonicalize()?;
-    let folder = fs::metadata(&path)?;
-    let ours = ours();
-    if folder.uid() != ours {
-        return Err(io::Error::other(format!(
-            "it belongs to user {}, not to this one ({ours})",
-            folder.uid()
-        )));
-    }
-    if folder.mode() & 0o022 != 0 {
-        let mode = folder.mode() & 0o777;
-        return Err(io::Error::other(format!("others may write there (mode {mode:o}); run `chmod go-w`")));
-    }
-    Ok(path)
 }
 
 #[cfg(test)]

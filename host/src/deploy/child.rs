@@ -8,15 +8,10 @@
 //! ```
 //! What kind of answer it is comes last, so that an answer that was cut is none.
 
-use std::fs;
 use std::io::{self, Read, Write};
-use std::time::Duration;
-
-use rustix::process::{
-    Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit,
-};
 
 use super::compiler::{ACCEPTED, CompileLimits, REFUSED, THREADS, UNABLE};
+use super::process::confine;
 use crate::wasm::{FileLimits, Key, compile};
 
 /// Compiles what comes on standard input, under `limits`, and answers on standard output.
@@ -24,7 +19,7 @@ use crate::wasm::{FileLimits, Key, compile};
 /// # Errors
 /// If the host is gone.
 pub fn serve(limits: CompileLimits) -> io::Result<()> {
-    let (kind, answer) = match confine(limits) {
+    let (kind, answer) = match confine(limits.memory, limits.time, THREADS as u64) {
         Ok(()) => answer(&mut io::stdin().lock(), &limits.file)?,
         Err(error) => (UNABLE, format!("its limits cannot be set: {error}").into_bytes()),
     };
@@ -45,27 +40,4 @@ fn answer(input: &mut impl Read, limits: &FileLimits) -> io::Result<(u8, Vec<u8>
         Ok(sealed) => (ACCEPTED, sealed),
         Err(reason) => (REFUSED, serde_json::to_vec(&reason)?),
     })
-}
-
-/// Memory, processor time, files: as little as compiling needs. Last in line for the processor, first for whoever has to
-/// end something for want of memory.
-fn confine(limits: CompileLimits) -> io::Result<()> {
-    /// Below everything that serves records.
-    const NICE: i32 = 10;
-    let at_most = |resource, limit: u64| {
-        // What it was started with may be less.
-        let limit = getrlimit(resource).maximum.map_or(limit, |inherited| inherited.min(limit));
-        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
-    };
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    nice(NICE)?;
-    // Where the system has no such file it has no such choice.
-    let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    at_most(Resource::As, limits.memory)?;
-    // The host ends it by the clock; this is for a host that is gone.
-    let seconds = limits.time.saturating_add(Duration::from_secs(1)).as_secs();
-    at_most(Resource::Cpu, seconds.saturating_mul(THREADS as u64))?;
-    at_most(Resource::Core, 0)?;
-    at_most(Resource::Fsize, 0)?;
-    Ok(())
 }

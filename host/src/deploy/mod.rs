@@ -6,16 +6,36 @@
 //! | `compiler.rs` | the child process that compiles, seen from the host |
 //! | `child.rs` | the same, seen from within |
 //! | `cache.rs` | the folder of compiled code |
-//! | `watch.rs` | when a handler's file has changed |
+//! | `process.rs` | a child process that does one thing within limits |
+//! | `registry/` | modules out of OCI registries |
+//! | `watch.rs` | PURE: when a handler's file has changed |
+//! | `history.rs` | PURE: the versions of a pipeline, and what may follow on what |
+//! | `journal.rs` | the history on the disk |
+//! | `store.rs` | the folder of modules |
+//! | `audit.rs` | who asked for what, and what became of it |
+//! | `signature.rs` | PURE: whose signature a module needs |
+//! | `story.rs` | what becomes of a deploy, step by step |
+//! | `verdict.rs` | PURE: whether a new version is taken back |
+//! | `private.rs` | folders that nobody else may write to |
 //!
 //! Untrusted code is read, validated and compiled in a child process with limits of the operating system: none of that
 //! can be interrupted otherwise, and a file of 100 KB can keep a compiler busy for minutes and take gigabytes. The host
 //! loads only what the child wrote, under a seal whose key the two share for this once; in the cache it lies under a seal
 //! whose key no child knows.
 
+pub mod audit;
 mod cache;
 mod child;
 mod compiler;
+pub mod history;
+mod journal;
+mod private;
+mod process;
+pub mod registry;
+mod signature;
+mod store;
+pub mod story;
+pub mod verdict;
 mod watch;
 
 use std::time::{Duration, Instant};
@@ -24,6 +44,9 @@ pub use cache::CacheError;
 use cache::{Cache, Name};
 pub use child::serve;
 pub use compiler::{COMMAND, CompileError, CompileLimits, Compiler};
+pub use journal::Journal;
+pub use signature::{KeyError, Policy, Unsigned};
+pub use store::{Store, Stored};
 pub use watch::{Stamp, Watch};
 
 use crate::wasm::{Compiled, Digest, Engine, Grants, Key, LoadError, Module, fingerprint};

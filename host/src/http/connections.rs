@@ -3,13 +3,15 @@
 //! Whoever reaches the port may open connections without end, and send a byte a minute on each of them. So every
 //! connection has a time for the head of a request, and a time for all it does; and where there are as many as there
 //! may be, a new one takes the place of the oldest that waits for a request. A probe, which is new and short, so gets its answer beside any
-//! number of connections that only wait. No route reads a body: what is sent as one is dropped with its connection.
+//! number of connections that only wait. A request that is being answered outlives its connection's time: what it may take
+//! is its route's to say.
 //!
 //! One task accepts and knows all connections; each of them is a task of its own.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,10 +24,13 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
+
+use super::tls::Certificates;
 
 /// Bytes of a request's first line and headers; browsers send a tenth of it.
 const HEAD_BYTES: usize = 16 << 10;
@@ -35,6 +40,9 @@ const HEADERS: usize = 64;
 const BUFFER: usize = 64 << 10;
 /// After an error of the system (no descriptors are left, for one) nothing is gained by trying again at once.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether there is a new certificate.
+const RELOAD: Duration = Duration::from_secs(10);
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug)]
@@ -63,21 +71,34 @@ pub(super) async fn serve(
     routes: Router,
     limits: Limits,
     mut stopped: watch::Receiver<()>,
+    tls: Option<Arc<Certificates>>,
 ) {
     let mut open = VecDeque::new();
+    let mut reload = interval(RELOAD);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.changed() => return,
+            _ = reload.tick() => {
+                reload_if_changed(tls.as_deref());
+                continue;
+            }
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 make_room(&mut open, limits.connections);
                 let busy = Arc::new(AtomicBool::new(false));
-                let answers =
-                    Answers { routes: TowerToHyperService::new(routes.clone()), busy: busy.clone() };
-                let connection = connection(stream, answers, limits, stopped.clone());
-                open.push_back(Open { connection: tokio::spawn(connection).abort_handle(), busy });
+                let routes = TowerToHyperService::new(routes.clone());
+                let answers = Answers { routes, busy: busy.clone(), from };
+                let (stopped, tls) = (stopped.clone(), tls.clone());
+                let connection = tokio::spawn(async move {
+                    let Some(tls) = tls else { return connection(stream, answers, limits, stopped).await };
+                    // Who does not come to an end of it is not heard.
+                    if let Ok(Ok(stream)) = timeout(limits.head, tls.accept(stream)).await {
+                        connection(stream, answers, limits, stopped).await;
+                    }
+                });
+                open.push_back(Open { connection: connection.abort_handle(), busy });
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection was not accepted");
@@ -109,10 +130,24 @@ fn make_room(open: &mut VecDeque<Open>, most: usize) {
     }
 }
 
+/// Looks whether there is a new certificate.
+fn reload_if_changed(tls: Option<&Certificates>) {
+    match tls.map(Certificates::reload_if_changed) {
+        Some(Ok(true)) => tracing::info!("the HTTP server has a new certificate"),
+        Some(Err(error)) => tracing::error!(%error, "the new certificate is not used: the one before is"),
+        Some(Ok(false)) | None => {}
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From(pub(super) SocketAddr);
+
 /// The routes, and whether one of them is at work.
 struct Answers {
     routes: TowerToHyperService<Router>,
     busy: Arc<AtomicBool>,
+    from: SocketAddr,
 }
 
 impl Service<Request<Incoming>> for Answers {
@@ -120,7 +155,8 @@ impl Service<Request<Incoming>> for Answers {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(From(self.from));
         let (answer, busy) = (self.routes.call(request), self.busy.clone());
         busy.store(true, Ordering::Relaxed);
         Box::pin(async move {
@@ -131,7 +167,11 @@ impl Service<Request<Incoming>> for Answers {
     }
 }
 
-async fn connection(stream: TcpStream, answers: Answers, limits: Limits, mut stopped: watch::Receiver<()>) {
+async fn connection<S>(stream: S, answers: Answers, limits: Limits, mut stopped: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let busy = answers.busy.clone();
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
@@ -145,11 +185,19 @@ async fn connection(stream: TcpStream, answers: Answers, limits: Limits, mut sto
     // Whatever ended it: the other end knows as much as would be said here.
     tokio::select! {
         _ = served.as_mut() => return,
-        () = sleep(limits.life) => {}
+        () = end_of_life(limits, &busy) => {}
         _ = stopped.changed() => {}
     }
     served.as_mut().graceful_shutdown();
     drop(timeout(limits.end, served).await);
+}
+
+/// The end of a connection's time; of a request that is being answered then, its end.
+async fn end_of_life(limits: Limits, busy: &AtomicBool) {
+    sleep(limits.life).await;
+    while busy.load(Ordering::Relaxed) {
+        sleep(PAUSE).await;
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +248,7 @@ mod tests {
             .route("/short", get(|| async { "short" }))
             .route("/large", get(|| async { vec![b'x'; LARGE] }));
         let (stop, stopped) = watch::channel(());
-        runtime.spawn(serve(listener, routes, limits, stopped));
+        runtime.spawn(serve(listener, routes, limits, stopped, None));
         Server { address, runtime, asked, gate, _stop: stop }
     }
 

@@ -7,7 +7,7 @@ use crate::config::{Allow, Host, Limits};
 use crate::outcome::Outcome;
 use crate::telemetry::executions::Counts;
 use crate::telemetry::snapshot::PipelineSnapshot;
-use crate::telemetry::{Allowance, Deployed, Histogram, PipelineEntry, PipelineState, Registry};
+use crate::telemetry::{Allowance, Deployed, Histogram, PipelineEntry, PipelineState, Registry, Runs};
 use crate::wasm::MemoryBudget;
 
 /// The host.
@@ -35,6 +35,8 @@ struct Pipeline {
     input: Vec<String>,
     handler: String,
     module_digest: String,
+    /// Which version runs and why; none of a handler that is part of this program.
+    runs: Option<Runs>,
     last_deploy: Option<Deployed>,
     snapshot_age_seconds: f64,
     /// Sums over the partitions.
@@ -149,6 +151,7 @@ impl Pipeline {
             input: entry.input.clone(),
             handler: module.handler.clone(),
             module_digest: module.digest.clone(),
+            runs: entry.runs().map(|runs| Runs::clone(&runs)),
             last_deploy: entry.last_deploy(),
             snapshot_age_seconds: taken.elapsed().as_secs_f64(),
             totals,

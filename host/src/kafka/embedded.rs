@@ -49,36 +49,54 @@ impl EmbeddedBroker {
     }
 }
 
-/// Writes records with keys into a topic: the demo's feed.
-///
-/// # Errors
-/// If the broker does not take all of them.
-pub fn feed<'r>(
-    brokers: &str,
-    topic: &str,
-    records: impl Iterator<Item = (&'r [u8], &'r [u8])>,
-) -> Result<u64, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Client(error.to_string());
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("partitioner", "murmur2_random")
-        .set("linger.ms", "5")
-        .create()
-        .map_err(|error| failed(&error))?;
-    let mut count = 0;
-    for (key, value) in records {
-        let mut record = BaseRecord::to(topic).key(key).payload(value);
-        while let Err((error, back)) = producer.send(record) {
-            if super::context::code(&error) != rdkafka::error::RDKafkaErrorCode::QueueFull {
-                return Err(failed(&error));
-            }
-            producer.poll(Duration::from_millis(10));
-            record = back;
-        }
-        count += 1;
+/// Puts records into a topic.
+pub struct Feeder {
+    producer: BaseProducer,
+    topic: String,
+}
+
+impl std::fmt::Debug for Feeder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feeder").field("topic", &self.topic).finish_non_exhaustive()
     }
-    producer.flush(Duration::from_secs(30)).map_err(|error| failed(&error))?;
-    Ok(count)
+}
+
+impl Feeder {
+    /// Into `topic`.
+    ///
+    /// # Errors
+    /// If the client cannot be made.
+    pub fn new(brokers: &str, topic: &str) -> Result<Self, Error> {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "5")
+            .create()
+            .map_err(|error| Error::Client(error.to_string()))?;
+        Ok(Feeder { producer, topic: topic.to_owned() })
+    }
+
+    /// Puts keys and values in, and waits until the broker has them all. How many there were.
+    ///
+    /// # Errors
+    /// What the client says.
+    pub fn feed<'r>(&self, records: impl Iterator<Item = (&'r [u8], &'r [u8])>) -> Result<u64, Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::Client(error.to_string());
+        let mut count = 0;
+        for (key, value) in records {
+            let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+            while let Err((error, back)) = self.producer.send(record) {
+                if super::context::code(&error) != rdkafka::error::RDKafkaErrorCode::QueueFull {
+                    return Err(failed(&error));
+                }
+                self.producer.poll(Duration::from_millis(10));
+                record = back;
+            }
+            count += 1;
+        }
+        self.producer.flush(Duration::from_secs(30)).map_err(|error| failed(&error))?;
+        Ok(count)
+    }
 }
 
 /// Reads a topic from its start, as somebody who knows nothing of the host would.

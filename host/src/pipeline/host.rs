@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::deployer::{Deployer, Target};
-use super::load::{LoadedHandler, Loader};
+use super::deploys::{Deployer, Deploys, Line, Opened};
+use super::load::Loader;
 use super::{StartError, options};
 use crate::config;
 use crate::inbox::Inbox;
@@ -18,7 +18,7 @@ use crate::kafka::{self, Consumer, Deliveries, Event};
 use crate::machine::{Machine, Stopped};
 use crate::telemetry::{Allowance, PipelineEntry, Registry};
 use crate::work::Work;
-use crate::worker::{Callee, Generation, Generations, Keeping, Load, Workers};
+use crate::worker::{Callee, Code, Generation, Generations, Keeping, Load, Sampler, Tally, Workers};
 
 /// What the thread that waits for the host is told.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Ended {
 pub struct Host {
     // In the order in which they have to end.
     deployer: Option<Deployer>,
-    targets: Vec<Target>,
+    lines: Vec<Line>,
     pipelines: Vec<Running>,
     workers: Arc<Workers>,
     registry: Arc<Registry>,
@@ -70,7 +70,7 @@ impl Host {
         let workers = Arc::new(Workers::start(workers).map_err(StartError::Thread)?);
         Ok(Host {
             deployer: None,
-            targets: Vec::new(),
+            lines: Vec::new(),
             pipelines: Vec::new(),
             workers,
             registry,
@@ -92,8 +92,9 @@ impl Host {
         &mut self,
         pipeline: &config::Pipeline,
         host: &config::Host,
-        handler: LoadedHandler,
+        opened: Opened,
     ) -> Result<(), StartError> {
+        let handler = &opened.handler;
         let refused = |reason: kafka::Error| StartError::Kafka { pipeline: pipeline.name.clone(), reason };
         let digest = handler.code.version();
         let room = self.workers.room(&pipeline.name);
@@ -130,11 +131,10 @@ impl Host {
         let publisher = Arc::new(publisher.map_err(refused)?);
         let workers = self.workers.count();
         let id = self.pipelines.len();
-        let file = handler.file;
         let first = Generation {
             number: 1,
-            code: handler.code,
-            settings: handler.settings,
+            code: handler.code.clone(),
+            settings: handler.settings.clone(),
             executions: module.executions.clone(),
             origin,
             keeping: Arc::new(Keeping {
@@ -144,6 +144,7 @@ impl Host {
                 room,
                 retired: AtomicBool::new(false),
             }),
+            tally: Tally::default(),
         };
         let callee = Arc::new(Callee {
             weight: pipeline.weight,
@@ -153,8 +154,11 @@ impl Host {
             publisher: publisher.clone(),
             inbox: inbox.clone(),
             load: Load::new(workers),
+            sample: Sampler::default(),
         });
-        self.targets.extend(Target::of(pipeline, file, &callee, &entry));
+        if matches!(handler.code, Code::Module(_)) {
+            self.lines.push(Line::new(pipeline, opened, &callee, &entry));
+        }
         let settings = Settings {
             properties,
             input: pipeline.input.clone(),
@@ -189,16 +193,16 @@ impl Host {
         Ok(())
     }
 
-    /// From now on the files of all pipelines are watched, and loaded anew when they change.
+    /// From now on modules can take each other's place: those of files that change, and those that somebody sends.
     ///
     /// # Errors
-    /// If there is no thread.
-    pub fn watch(&mut self, loader: Loader) -> Result<(), StartError> {
-        let targets = std::mem::take(&mut self.targets);
-        if !targets.is_empty() {
-            self.deployer = Some(Deployer::start(loader, targets, &self.workers)?);
-        }
-        Ok(())
+    /// If there are no threads.
+    pub fn deploys(&mut self, loader: Loader) -> Result<Deploys, StartError> {
+        let lines = std::mem::take(&mut self.lines);
+        let deployer = Deployer::start(loader, lines, &self.workers)?;
+        let handle = deployer.handle().clone();
+        self.deployer = Some(deployer);
+        Ok(handle)
     }
 
     fn spawn(

@@ -11,13 +11,16 @@ use std::time::Duration;
 use super::{StartError, options, workers};
 use crate::cancel::Cancel;
 use crate::config;
-use crate::deploy::{CompileLimits, Compiler, Made, Modules, Stamp};
+use crate::deploy::registry::{Known, Login, Puller, Reference, ReferenceError};
+use crate::deploy::story::{Step, Teller};
+use crate::deploy::{CompileLimits, Compiler, KeyError, Made, Modules, Policy, Stamp, Store};
 use crate::ids::Fuel;
 use crate::outcome::{Failure, Outcome};
 use crate::outgoing::{Network, Outgoing};
 use crate::secrets::Secrets;
+use crate::telemetry::Uses;
 use crate::wasm::{
-    Capabilities, Compiled, ComponentLimits, Engine, EngineConfig, FileLimits, Grants, Instance,
+    Capabilities, Compiled, ComponentLimits, Digest, Engine, EngineConfig, FileLimits, Grants, Instance,
     InstanceLimits, InstanceSettings, LoadError, LogLimits, LogSink, MemoryBudget, Module, OutputLimits,
     Report,
 };
@@ -28,6 +31,24 @@ use crate::worker::{Code, NativeHandler};
 pub enum HandlerSource {
     /// A file.
     File(PathBuf),
+    /// Bytes that somebody sent.
+    Sent {
+        /// What to call it.
+        name: String,
+        /// The module.
+        bytes: Arc<[u8]>,
+        /// Text of a minisign file.
+        signature: Option<String>,
+    },
+    /// A module in a registry.
+    Registry(Reference),
+    /// A module of the host's own store.
+    Stored {
+        /// What to call it.
+        name: String,
+        /// Which.
+        digest: Digest,
+    },
     /// Bytes inside this program.
     Embedded {
         /// What to call it.
@@ -45,10 +66,22 @@ pub enum HandlerSource {
 }
 
 impl HandlerSource {
+    /// A module in a registry, as `oci://…`.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map(HandlerSource::Registry).map_err(|error: ReferenceError| error.to_string())
+    }
+
     /// The handler's name: the file's, without its ending.
     pub fn name(&self) -> String {
         match self {
             HandlerSource::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            HandlerSource::Sent { name, .. } | HandlerSource::Stored { name, .. } => name.clone(),
+            HandlerSource::Registry(reference) => {
+                reference.repository().rsplit('/').next().unwrap_or_default().to_owned()
+            }
             HandlerSource::Embedded { name, .. } | HandlerSource::Native { name, .. } => (*name).to_owned(),
         }
     }
@@ -56,6 +89,9 @@ impl HandlerSource {
     fn place(&self) -> String {
         match self {
             HandlerSource::File(path) => path.display().to_string(),
+            HandlerSource::Sent { name, .. } => format!("{name} (sent)"),
+            HandlerSource::Registry(reference) => reference.to_string(),
+            HandlerSource::Stored { name, digest } => format!("{name} (version {})", digest.short()),
             HandlerSource::Embedded { name, .. } | HandlerSource::Native { name, .. } => {
                 format!("{name} (built in)")
             }
@@ -76,20 +112,72 @@ pub struct LoadedHandler {
     pub compiled_in: Option<Duration>,
     /// What its file was like before it was read, if it is from one.
     pub file: Option<Stamp>,
+    /// The module as it came; none of what is compiled in.
+    pub module: Option<Arc<[u8]>>,
+    /// Its signature, as it came.
+    pub signature: Option<String>,
+    /// Where it came from exactly: a registry's tag as the digest that it meant.
+    pub from: Option<String>,
 }
 
-/// What a file is like at the moment; none if it is not there, or no file.
+/// A module, before anything is known of it.
+struct Read {
+    bytes: Arc<[u8]>,
+    signature: Option<String>,
+    /// What its file was like before, if it is from one.
+    file: Option<Stamp>,
+    from: Option<String>,
+}
+
+/// Hears which step of loading begins, and what there is to say of it.
+pub(super) trait Steps {
+    /// The step before is over.
+    fn begin(&mut self, step: Step);
+    /// Of the step that is under way.
+    fn detail(&mut self, detail: String);
+}
+
+/// Nobody listens.
+impl Steps for () {
+    fn begin(&mut self, _: Step) {}
+
+    fn detail(&mut self, _: String) {}
+}
+
+impl Steps for Teller {
+    fn begin(&mut self, step: Step) {
+        Teller::begin(self, step);
+    }
+
+    fn detail(&mut self, detail: String) {
+        Teller::detail(self, detail);
+    }
+}
+
+/// What a handler's file is like at the moment, and its signature; none if it is not there, or no file.
 pub(super) fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let of_file = |path: &Path| std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
     let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    Some(Stamp {
-        file: (metadata.dev(), metadata.ino()),
-        size: metadata.size(),
-        changed: (
-            nanos(metadata.mtime(), metadata.mtime_nsec()),
-            nanos(metadata.ctime(), metadata.ctime_nsec()),
-        ),
-    })
+    let times = |file: &std::fs::Metadata| {
+        (nanos(file.mtime(), file.mtime_nsec()), nanos(file.ctime(), file.ctime_nsec()))
+    };
+    let module = of_file(path)?;
+    let mut stamp =
+        Stamp { file: (module.dev(), module.ino()), size: module.size(), changed: times(&module) };
+    // One that comes later, or is mended, makes another of it.
+    if let Some(signature) = of_file(&signature_of(path)) {
+        let (modified, changed) = times(&signature);
+        stamp.size += signature.size();
+        stamp.changed = (stamp.changed.0.max(modified), stamp.changed.1.max(changed));
+    }
+    Some(stamp)
+}
+
+/// Where a module's signature lies.
+fn signature_of(module: &Path) -> PathBuf {
+    let mut name = module.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
 }
 
 /// Loads the handlers of one host. Makes the engine with the first module, with room for the instances of all
@@ -104,6 +192,11 @@ pub struct Loader {
     network: Option<Arc<Network>>,
     /// What all generations of a pipeline have in common, by its name.
     shared: HashMap<String, Shared>,
+    /// Made with the first module that is kept.
+    store: Option<Arc<Store>>,
+    /// Whose signatures modules need; none: nobody's.
+    policy: Result<Option<Policy>, KeyError>,
+    puller: Puller,
 }
 
 /// What the instances of a pipeline share, whatever module they are of.
@@ -143,7 +236,31 @@ impl Loader {
     /// For the pipelines of this configuration.
     pub fn new(config: &config::Config) -> Self {
         let memory = Arc::new(MemoryBudget::new(config.host.guest_memory.bytes() as usize));
-        Loader { config: config.clone(), sandbox: None, memory, network: None, shared: HashMap::new() }
+        let modules = &config.modules;
+        let policy = (modules.signatures > 0)
+            .then(|| Policy::new(modules.keys.clone(), modules.signatures as usize))
+            .transpose();
+        let known = |registry: &config::Registry| Known {
+            login: registry
+                .user
+                .clone()
+                .zip(registry.password.clone())
+                .map(|(user, password)| Login { user, password: password.0 }),
+            plain_http: registry.plain_http,
+            ca: registry.ca_file.clone(),
+        };
+        let registries = modules.registries.iter().map(|(host, registry)| (host.clone(), known(registry)));
+        let puller = Puller::new(registries.collect(), config.host.module_size.bytes());
+        Loader {
+            config: config.clone(),
+            sandbox: None,
+            memory,
+            network: None,
+            shared: HashMap::new(),
+            store: None,
+            policy,
+            puller,
+        }
     }
 
     /// Loads the handler of one pipeline and starts an instance of it for trial.
@@ -156,56 +273,153 @@ impl Loader {
         source: &HandlerSource,
         pipeline: &config::Pipeline,
     ) -> Result<LoadedHandler, StartError> {
+        self.load_in_steps(source, pipeline, &mut ())
+    }
+
+    /// The same, and tells how it goes.
+    pub(super) fn load_in_steps(
+        &mut self,
+        source: &HandlerSource,
+        pipeline: &config::Pipeline,
+        steps: &mut dyn Steps,
+    ) -> Result<LoadedHandler, StartError> {
+        if let HandlerSource::Native { name, handler } = source {
+            let settings = Arc::new(settings(pipeline, self.shared(pipeline, name)?));
+            let (name, code) = ((*name).to_owned(), Code::Native(handler.clone()));
+            let (file, module, signature, from) = (None, None, None, None);
+            let compiled_in = None;
+            return Ok(LoadedHandler { name, code, settings, compiled_in, file, module, signature, from });
+        }
         let name = pipeline.name.clone();
-        let read;
-        let mut file = None;
-        let bytes = match source {
-            HandlerSource::File(path) => {
-                file = stamp(path);
-                read = read_module(path, &self.config.host).map_err(|error| StartError::HandlerFile {
-                    pipeline: name.clone(),
-                    path: source.place(),
-                    reason: error.to_string(),
-                })?;
-                &read[..]
-            }
-            HandlerSource::Embedded { bytes, .. } => bytes,
-            HandlerSource::Native { name, handler } => {
-                let settings = Arc::new(settings(pipeline, self.shared(pipeline, name)?));
-                let code = Code::Native(handler.clone());
-                return Ok(LoadedHandler {
-                    name: (*name).to_owned(),
-                    code,
-                    settings,
-                    compiled_in: None,
-                    file,
-                });
-            }
-        };
+        let Read { bytes, signature, file, from } = self.read(source, pipeline, steps)?;
+        steps.detail(size_for_people(bytes.len()));
+        let policy = self.policy.as_ref().map_err(|error| StartError::Keys(error.clone()))?;
+        // What is part of this program needs nobody's word.
+        if let (Some(policy), false) = (policy, matches!(source, HandlerSource::Embedded { .. })) {
+            steps.begin(Step::Verify);
+            let signed = policy.check(&bytes, signature.as_deref());
+            let signed = signed.map_err(|reason| StartError::Unsigned {
+                pipeline: name.clone(),
+                path: source.place(),
+                reason,
+            })?;
+            steps.detail(format!("signed by {}", signed.join(", ")));
+        }
+        steps.begin(Step::Compile);
         let grants = options::grants(pipeline);
         let shared = self.shared(pipeline, &source.name())?;
         let (engine, modules) = self.sandbox()?;
-        let made = modules.make(engine, bytes, grants).map_err(|reason| StartError::Module {
-            pipeline: name.clone(),
-            path: source.place(),
-            reason,
-        })?;
-        check_needs(&made.compiled, pipeline).map_err(|reason| StartError::Module {
-            pipeline: name.clone(),
-            path: source.place(),
-            reason: reason.into(),
-        })?;
+        let refused = |reason| StartError::Module { pipeline: name.clone(), path: source.place(), reason };
+        let made = modules.make(engine, &bytes, grants).map_err(refused)?;
+        steps.detail(match made.compiled_in {
+            Some(_) => "in a process of its own".to_owned(),
+            None => "from the cache".to_owned(),
+        });
+        steps.begin(Step::Check);
+        check_needs(&made.compiled, pipeline).map_err(|reason| refused(reason.into()))?;
+        steps.begin(Step::Start);
         let settings = Arc::new(settings(pipeline, shared));
         // One on trial has memory of its own: whether others hold all there is says nothing of it.
         let trial =
             Arc::new(InstanceSettings { memory: Arc::from([]), ..InstanceSettings::clone(&settings) });
         try_start(&made.module, &trial).map_err(|reason| StartError::Trial {
-            pipeline: name,
+            pipeline: name.clone(),
             path: source.place(),
             reason,
         })?;
         let Made { module, compiled_in, .. } = made;
-        Ok(LoadedHandler { name: source.name(), code: Code::Module(module), settings, compiled_in, file })
+        let (name, code) = (source.name(), Code::Module(module));
+        let module = Some(bytes);
+        Ok(LoadedHandler { name, code, settings, compiled_in, file, module, signature, from })
+    }
+
+    /// The module's bytes, from wherever they are.
+    fn read(
+        &mut self,
+        source: &HandlerSource,
+        pipeline: &config::Pipeline,
+        steps: &mut dyn Steps,
+    ) -> Result<Read, StartError> {
+        let unreadable = |reason: &dyn std::fmt::Display| StartError::HandlerFile {
+            pipeline: pipeline.name.clone(),
+            path: source.place(),
+            reason: reason.to_string(),
+        };
+        let plain = |bytes| Read { bytes, signature: None, file: None, from: None };
+        steps.begin(if matches!(source, HandlerSource::Registry(_)) { Step::Pull } else { Step::Read });
+        match source {
+            HandlerSource::File(path) => {
+                let file = stamp(path);
+                let bytes = read_module(path, &self.config.host).map_err(|error| unreadable(&error))?;
+                let signature = read_signature(path);
+                Ok(Read { file, signature, from: Some(source.place()), ..plain(bytes.into()) })
+            }
+            HandlerSource::Stored { digest, .. } => {
+                let most = file_limits(&self.config.host).size;
+                let stored = self.store()?.get(digest, most).map_err(|error| unreadable(&error))?;
+                Ok(Read { signature: stored.signature, ..plain(stored.module.into()) })
+            }
+            HandlerSource::Registry(reference) => {
+                let pulled = self.puller.pull(reference).map_err(|reason| StartError::Pull {
+                    pipeline: pipeline.name.clone(),
+                    reference: reference.to_string(),
+                    reason,
+                })?;
+                let from = Some(reference.at(pulled.manifest_digest).to_string());
+                Ok(Read { signature: pulled.signature, from, ..plain(pulled.module.into()) })
+            }
+            HandlerSource::Sent { bytes, signature, .. } => {
+                Ok(Read { signature: signature.clone(), ..plain(bytes.clone()) })
+            }
+            HandlerSource::Embedded { bytes, .. } => Ok(plain((*bytes).into())),
+            HandlerSource::Native { .. } => Ok(plain([].into())),
+        }
+    }
+
+    /// The host's own folder.
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.config.host.data_dir
+    }
+
+    /// What a handler's file holds; none if it cannot be read, or holds more than a module may.
+    pub(super) fn digest_of(&self, path: &Path) -> Option<Digest> {
+        read_module(path, &self.config.host).ok().map(|bytes| Digest::of(&bytes))
+    }
+
+    /// The folder of modules.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub(super) fn store(&mut self) -> Result<Arc<Store>, StartError> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let path = self.config.host.data_dir.join("modules");
+        let store = Store::open(&path).map_err(|reason| StartError::Folder { path, reason })?;
+        Ok(self.store.insert(Arc::new(store)).clone())
+    }
+
+    /// Settings for an instance that runs records on trial: with memory, log and counters of its own.
+    pub(super) fn trial_settings(
+        pipeline: &config::Pipeline,
+        settings: &InstanceSettings,
+    ) -> Arc<InstanceSettings> {
+        let uses = Arc::<Uses>::default();
+        let silent = LogLimits { record_bytes: 0, second_bytes: 0 };
+        let log = LogSink::new(pipeline.name.as_str().into(), "trial".into(), silent, uses.clone());
+        let capabilities = Capabilities {
+            uses,
+            metrics: Arc::new(options::metrics(pipeline)),
+            ..settings.capabilities.clone()
+        };
+        let limits = InstanceLimits { log: silent, ..settings.limits.clone() };
+        Arc::new(InstanceSettings {
+            limits,
+            log: Arc::new(log),
+            memory: Arc::from([]),
+            capabilities,
+            ..settings.clone()
+        })
     }
 
     fn shared(&mut self, pipeline: &config::Pipeline, handler: &str) -> Result<Shared, StartError> {
@@ -238,8 +452,9 @@ impl Loader {
 fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     let workers = workers(&config.host);
     let pool = |pipeline: &config::Pipeline| {
-        // One on trial; and idle ones of the generation before, until each worker has given up its own.
-        let of_deploy = 1 + if pipeline.watch { options::warm(pipeline, workers) * workers } else { 0 };
+        // One on trial; a shadow's, one a worker; and idle ones of another generation: of the one before until each worker
+        // has given up its own, or of a canary.
+        let of_deploy = 1 + workers + options::warm(pipeline, workers) * workers;
         let instances = options::instances(pipeline, workers) + of_deploy;
         (u32::try_from(instances).unwrap_or(u32::MAX), component_limits(pipeline))
     };
@@ -248,6 +463,24 @@ fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
         stack: config.host.stack.bytes() as usize,
         perf_map: config.host.perf_map,
     })?)
+}
+
+/// A size for people.
+fn size_for_people(bytes: usize) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+/// The signature beside a module's file, if there is one.
+fn read_signature(module: &Path) -> Option<String> {
+    /// More than the policy looks at.
+    const MOST: u64 = 64 << 10;
+    let mut text = String::new();
+    File::open(signature_of(module)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// A module's file, unless it is larger than a module may be.

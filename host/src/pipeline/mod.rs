@@ -14,13 +14,15 @@
 //!                            └─ snapshots ─► registry ─► HTTP
 //! ```
 
-mod deployer;
+mod deploys;
 mod host;
 mod load;
 mod memory;
 mod options;
 mod signals;
 
+pub use crate::worker::Sample;
+pub use deploys::{Ask, CandidateReport, Deploys, NotAsked, Opened, VersionReport, VersionsReport};
 pub use host::{Ended, Host, HostEvent};
 pub use load::{HandlerSource, LoadedHandler, Loader, inspect};
 pub use memory::MemoryBound;
@@ -57,6 +59,29 @@ pub enum StartError {
         /// Why.
         reason: crate::deploy::Refused,
     },
+    /// A registry does not give a module.
+    #[error("pipeline {pipeline:?}: cannot fetch {reference}: {reason}")]
+    Pull {
+        /// Whose.
+        pipeline: String,
+        /// What was asked for.
+        reference: String,
+        /// Why.
+        reason: crate::deploy::registry::NotPulled,
+    },
+    /// The keys of signatures cannot be used.
+    #[error("[modules.keys]: {0}")]
+    Keys(crate::deploy::KeyError),
+    /// A module lacks signatures.
+    #[error("pipeline {pipeline:?}: the handler {path} is refused: {reason}")]
+    Unsigned {
+        /// Whose.
+        pipeline: String,
+        /// Where it came from.
+        path: String,
+        /// What is missing.
+        reason: crate::deploy::Unsigned,
+    },
     /// An instance was made for trial, and that failed.
     #[error("pipeline {pipeline:?}: the handler {path} does not start: {reason}")]
     Trial {
@@ -80,6 +105,14 @@ pub enum StartError {
         pipeline: String,
         /// Why.
         reason: crate::outgoing::StartError,
+    },
+    /// A folder of the data directory cannot be used.
+    #[error("the folder {} cannot be used: {reason}", path.display())]
+    Folder {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: std::io::Error,
     },
     /// The Kafka side.
     #[error("pipeline {pipeline:?}: {reason}")]

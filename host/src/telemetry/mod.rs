@@ -26,5 +26,7 @@ pub mod snapshot;
 pub use executions::{Execution, Executions};
 pub use guest::{GuestMetrics, Uses};
 pub use histogram::Histogram;
-pub use registry::{Allowance, DeployResult, Deployed, ModuleEntry, PipelineEntry, PipelineState, Registry};
+pub use registry::{
+    Allowance, DeployResult, Deployed, ModuleEntry, PipelineEntry, PipelineState, Registry, Runs, Tried,
+};
 pub use requests::{Asked, RESULTS, Requests};

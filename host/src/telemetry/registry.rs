@@ -1,13 +1,15 @@
 //! The newest snapshot of every pipeline, for whoever reads.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::executions::Executions;
 use super::snapshot::PipelineSnapshot;
 use crate::config::{self, Allow, Limits};
+use crate::deploy::history::{Mode, Version};
+use crate::time::unix_millis;
 use crate::wasm::{InstanceSettings, MemoryBudget};
 use crate::worker::Room;
 
@@ -61,7 +63,7 @@ pub enum DeployResult {
     },
     /// What ran before goes on.
     Refused {
-        /// What failed: `read`, `compile`, `check`, `trial`.
+        /// What failed: `read`, `compile`, `check`, `start`, `sample`, …
         step: &'static str,
         /// Why, for people.
         reason: String,
@@ -80,9 +82,31 @@ impl Deployed {
     }
 
     fn now(result: DeployResult) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Deployed { unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), result }
+        Deployed { unix_ms: unix_millis(), result }
     }
+}
+
+/// Which version a pipeline runs, and why it is that one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Runs {
+    /// It.
+    #[serde(flatten)]
+    pub version: Version,
+    /// Whether that is the handler's file or a deploy, and why, for people.
+    pub why: String,
+    /// What is tried beside it.
+    pub candidate: Option<Tried>,
+}
+
+/// A version that is tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tried {
+    /// It.
+    #[serde(flatten)]
+    pub version: Version,
+    /// How.
+    #[serde(flatten)]
+    pub mode: Mode,
 }
 
 /// Modules of a pipeline whose counters are shown: the current one, and those before it.
@@ -126,6 +150,8 @@ pub struct PipelineEntry {
     pub allowance: Allowance,
     /// What came of the last deploy; none since the start.
     last_deploy: Mutex<Option<Deployed>>,
+    /// Which version it runs; none of a handler that is part of this program.
+    runs: Mutex<Option<Arc<Runs>>>,
     /// Modules that it ran, the current one last.
     modules: RwLock<Vec<Arc<ModuleEntry>>>,
     snapshot: Mutex<(Arc<PipelineSnapshot>, Instant)>,
@@ -148,6 +174,7 @@ impl PipelineEntry {
             input,
             allowance,
             last_deploy: Mutex::default(),
+            runs: Mutex::default(),
             modules: RwLock::default(),
             snapshot: Mutex::new((Arc::default(), Instant::now())),
             state: Mutex::new(PipelineState::Starting),
@@ -156,11 +183,23 @@ impl PipelineEntry {
 
     /// From now on it runs this module. One that it ran before goes on with its counters.
     pub fn deployed(&self, handler: &str, digest: &str) -> Arc<ModuleEntry> {
+        self.add_module(handler, digest, true)
+    }
+
+    /// From now on this module is tried beside the one that it runs.
+    pub fn tried(&self, handler: &str, digest: &str) -> Arc<ModuleEntry> {
+        self.add_module(handler, digest, false)
+    }
+
+    /// Puts the module in the last place, which is that of the one that runs, or in the place before.
+    fn add_module(&self, handler: &str, digest: &str, runs: bool) -> Arc<ModuleEntry> {
         let mut modules = self.modules.write().unwrap_or_else(PoisonError::into_inner);
         let known = modules
             .iter()
             .position(|known| known.handler == handler && known.version() == version_of(digest));
-        let current = match known {
+        let added = match known {
+            // The one that runs stays the last.
+            Some(at) if !runs && at + 1 == modules.len() => return modules[at].clone(),
             Some(at) => modules.remove(at),
             None => Arc::new(ModuleEntry {
                 handler: handler.to_owned(),
@@ -168,10 +207,11 @@ impl PipelineEntry {
                 executions: Arc::default(),
             }),
         };
-        modules.push(current.clone());
+        let at = if runs { modules.len() } else { modules.len().saturating_sub(1) };
+        modules.insert(at, added.clone());
         let excess = modules.len().saturating_sub(MODULES);
         modules.drain(..excess);
-        current
+        added
     }
 
     /// Says what came of a deploy.
@@ -182,6 +222,16 @@ impl PipelineEntry {
     /// What came of the last deploy; none since the start.
     pub fn last_deploy(&self) -> Option<Deployed> {
         self.last_deploy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which version it runs.
+    pub fn set_runs(&self, runs: Runs) {
+        *self.runs.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(runs));
+    }
+
+    /// Which version it runs; none of a handler that is part of this program.
+    pub fn runs(&self) -> Option<Arc<Runs>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Modules that it ran, the current one last. There is one once the pipeline is added.

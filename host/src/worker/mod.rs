@@ -12,24 +12,31 @@
 //! | `share.rs` | whose turn it is |
 //! | `code.rs` | what is called: a module, or what was compiled in |
 //! | `generation.rs` | which module is called, and how another takes its place |
+//! | `share_of_keys.rs` | PURE: which keys a canary runs |
+//! | `comparison.rs`, `replay.rs` | what a shadow runs, and how it is compared |
+//! | `sample.rs` | records on which a module is tried before it runs |
+//! | `tally.rs` | what a generation did to records |
 //! | `instances.rs` | warm instances of one worker, and which are given up |
 //! | `room.rs` | calls that wait for memory that instances share |
 //! | `run.rs` | one piece of work: call, isolate what fails |
 //! | `settle.rs` | an answer: policy and publishing, in order |
 
 mod code;
+mod comparison;
 mod executor;
 mod generation;
 mod instances;
+mod replay;
 mod room;
 mod run;
+mod sample;
 mod settle;
 mod share;
+mod share_of_keys;
+mod tally;
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -46,11 +53,17 @@ use crate::kafka::Event;
 use crate::kafka::publisher::Publisher;
 use crate::work::{Finished, Report, Work};
 pub use code::{Code, NativeHandler};
+pub use comparison::{Compared, Comparison, Difference};
 use executor::Executor;
-pub use generation::{Generation, Generations};
+pub use generation::{Candidate, Generation, Generations, Role, Route};
 pub use instances::Keeping;
-use instances::{Instances, ROUND};
+use instances::ROUND;
+use replay::Replay;
 pub use room::{HostRoom, Room};
+use run::Local;
+pub use sample::{Sample, Sampler};
+pub use share_of_keys::Share;
+pub use tally::Tally;
 
 /// What the workers need to know of a pipeline. Shared by all of them.
 #[derive(Debug)]
@@ -69,6 +82,8 @@ pub struct Callee {
     pub inbox: Arc<Inbox<Event>>,
     /// Its pieces of work, by worker.
     pub load: Load,
+    /// Records on which modules are tried.
+    pub sample: Sampler,
 }
 
 /// Pieces of work that each worker has.
@@ -89,6 +104,14 @@ impl Load {
 struct Job {
     work: Work,
     callee: Arc<Callee>,
+}
+
+/// What a worker's executor polls.
+enum Task {
+    /// Records that somebody waits for.
+    Job(Job),
+    /// Records that a shadow runs.
+    Replay(Replay),
 }
 
 /// The workers.
@@ -136,9 +159,9 @@ impl Workers {
         Arc::new(Room::new(self.room.clone(), pipeline.to_owned()))
     }
 
-    /// From now on calls of this pipeline run `next`. The generation before is handed back, retired: calls that run it end
-    /// as they would have, and its idle instances are given up.
-    pub fn switch(&self, callee: &Callee, next: Generation) -> Arc<Generation> {
+    /// From now on calls of this pipeline run what `next` says. Generations that are not in it are handed back, retired:
+    /// calls that run them end as they would have, and their idle instances are given up.
+    pub fn switch(&self, callee: &Callee, next: Route) -> Vec<Arc<Generation>> {
         let before = callee.handler.replace(next);
         self.room.ask();
         before
@@ -186,7 +209,7 @@ async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load, roo
     const TIMERS: Duration = Duration::from_millis(1);
     /// New work that is taken in before somebody has his turn.
     const INTAKE: usize = 16;
-    let instances = Rc::new(RefCell::new(Instances::default()));
+    let local = Local::default();
     let mut executor = Executor::new();
     let mut open = true;
     let mut rounds = tokio::time::interval(ROUND);
@@ -197,10 +220,10 @@ async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load, roo
         executor.register(cx.waker());
         room.register(worker, cx.waker());
         if std::mem::replace(&mut asked, room.asked()) != asked {
-            instances.borrow_mut().make_room();
+            local.instances.borrow_mut().make_room();
         }
         while rounds.poll_tick(cx).is_ready() {
-            instances.borrow_mut().next_round();
+            local.instances.borrow_mut().next_round();
         }
         let since = Instant::now();
         let mut now = since;
@@ -210,13 +233,17 @@ async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load, roo
                 match job {
                     Some(job) => {
                         let (pipeline, weight) = (job.callee.id, job.callee.weight);
-                        executor.spawn(pipeline, weight, finish(job, &instances, worker, load));
+                        executor.spawn(pipeline, weight, perform(Task::Job(job), &local, worker, load));
                     }
                     None => {
                         open = false;
                         break;
                     }
                 }
+            }
+            while let Some(replay) = local.replays.borrow_mut().next() {
+                let (pipeline, weight) = (replay.callee.id, replay.callee.weight);
+                executor.spawn(pipeline, weight, perform(Task::Replay(replay), &local, worker, load));
             }
             match executor.turn(now) {
                 Some(end) => now = end,
@@ -232,10 +259,23 @@ async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load, roo
     .await;
 }
 
+async fn perform(task: Task, local: &Local, worker: usize, load: &Load) {
+    match task {
+        Task::Job(job) => finish(job, local, worker, load).await,
+        Task::Replay(replay) => {
+            let pipeline = replay.callee.id;
+            if AssertUnwindSafe(run::replay(replay, local)).catch_unwind().await.is_err() {
+                tracing::error!("a shadow's call panicked in the host; please report this");
+            }
+            local.replays.borrow_mut().done(pipeline);
+        }
+    }
+}
+
 /// Runs one piece of work to its report.
-async fn finish(Job { work, callee }: Job, instances: &Rc<RefCell<Instances>>, worker: usize, load: &Load) {
+async fn finish(Job { work, callee }: Job, local: &Local, worker: usize, load: &Load) {
     let claim = Claim::new(work, &callee.inbox);
-    let run = AssertUnwindSafe(run::run(claim.work(), &callee, instances)).catch_unwind();
+    let run = AssertUnwindSafe(run::run(claim.work(), &callee, local)).catch_unwind();
     match run.await {
         Ok(report) => claim.finish(report),
         Err(_) => tracing::error!(

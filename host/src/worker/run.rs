@@ -8,13 +8,17 @@
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::generation::Side;
 use super::instances::Instances;
+use super::replay::{Replay, Replays};
 use super::settle::Settle;
 use super::{Callee, Code, Generation, NativeHandler};
-use crate::batch::Batch;
+use crate::batch::{Batch, TopicPartition};
+use crate::cancel::Cancel;
 use crate::ids::Fuel;
 use crate::outcome::{Again, Failure, Outcome};
 use crate::wasm::{Answer, Budget, Instance, InstanceSettings, Module, Need, RawAnswer, Reserved, check};
@@ -23,25 +27,98 @@ use crate::work::{CallRecord, Ended, Report, Work};
 /// The search for a record at fault may take this long; what is left then runs in calls of its own.
 const ISOLATION: Duration = Duration::from_millis(50);
 
+/// What the calls of one worker have in common.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    /// Warm instances.
+    pub instances: RefCell<Instances>,
+    /// What shadows have to run.
+    pub replays: RefCell<Replays>,
+}
+
+/// The records of one call, and what it may take.
+struct Request<'r> {
+    origin: &'r TopicPartition,
+    batch: &'r Batch,
+    budget: Budget<'r>,
+}
+
+impl<'r> Request<'r> {
+    fn of(work: &'r Work, batch: &'r Batch) -> Self {
+        let Work { origin, allowance, cancel, .. } = work;
+        Request {
+            origin,
+            batch,
+            budget: Budget { fuel: allowance.fuel, deadline: allowance.deadline, cancel },
+        }
+    }
+}
+
 /// Runs the records of `work` and says what became of each.
-pub(super) async fn run(work: &Work, callee: &Callee, instances: &RefCell<Instances>) -> Report {
+pub(super) async fn run(work: &Work, callee: &Arc<Callee>, local: &Local) -> Report {
     let mut settle = Settle::new(work, callee);
     let count = u32::try_from(work.batch.len()).expect("a batch holds fewer than 2^32 records");
-    match call(&work.batch, work, callee, instances, &mut settle).await {
-        Ok(answered) => answered.leave(&work.batch, 0..count, instances, &mut settle).await,
-        Err(failure) if count == 1 && failure.outcome != Outcome::Revoked => settle.fail(0, &failure).await,
-        Err(failure) => isolate(&failure, count, work, callee, instances, &mut settle).await,
+    callee.sample.take_if_wanted(work);
+    let route = callee.handler.has_candidate().then(|| callee.handler.route());
+    let Some(share) = route.as_ref().and_then(|route| route.canary()) else {
+        run_part(&work.batch, 0..count, Side::Current, work, callee, local, &mut settle).await;
+        return settle.report();
+    };
+    // The batch may hold records of both: each gets its own, in their order. A key is on one side, so none overtakes another.
+    let is_canary = |index: &u32| share.takes(&work.batch.record(*index as usize), &work.origin);
+    let (canary, current): (Vec<u32>, Vec<u32>) = (0..count).partition(is_canary);
+    for (side, indices) in [(Side::Current, current), (Side::Canary, canary)] {
+        if indices.len() == work.batch.len() {
+            run_part(&work.batch, indices, side, work, callee, local, &mut settle).await;
+        } else if settle.is_over() {
+            settle.leave(indices);
+        } else if !indices.is_empty() {
+            let mut batch = Batch::new();
+            work.batch.copy_to(indices.iter().map(|&index| index as usize), &mut batch);
+            run_part(&batch, indices, side, work, callee, local, &mut settle).await;
+        }
     }
     settle.report()
+}
+
+/// Runs `batch`, whose record i is record `indices[i]` of the work, on one side.
+async fn run_part<I>(
+    batch: &Batch,
+    indices: I,
+    side: Side,
+    work: &Work,
+    callee: &Arc<Callee>,
+    local: &Local,
+    settle: &mut Settle<'_>,
+) where
+    I: IntoIterator<Item = u32> + Clone,
+    I::IntoIter: ExactSizeIterator,
+{
+    match call(&Request::of(work, batch), side, callee, local, settle).await {
+        Ok(answered) => {
+            let answer = answered.leave(batch, indices, local, settle).await;
+            if side == Side::Current && work.attempts == 0 && !settle.is_over() {
+                local.replays.borrow_mut().offer(callee, work, batch, answer);
+            }
+        }
+        Err(failure) => {
+            let indices: Vec<u32> = indices.into_iter().collect();
+            match indices[..] {
+                [one] if failure.outcome != Outcome::Revoked => settle.fail(one, &failure).await,
+                _ => isolate(&failure, indices, side, work, callee, local, settle).await,
+            }
+        }
+    }
 }
 
 /// A call of several records failed: finds the one at fault.
 async fn isolate(
     failure: &Failure,
-    count: u32,
+    indices: Vec<u32>,
+    side: Side,
     work: &Work,
-    callee: &Callee,
-    instances: &RefCell<Instances>,
+    callee: &Arc<Callee>,
+    local: &Local,
     settle: &mut Settle<'_>,
 ) {
     if failure.outcome == Outcome::Revoked {
@@ -49,12 +126,14 @@ async fn isolate(
         return;
     }
     if !worth_halving(failure) {
-        settle.leave(0..count);
+        settle.leave(indices);
         return;
     }
     let since = Instant::now();
     // Parts that are still to be run, the next one last. Each record stands in exactly one of them.
-    let mut parts: Vec<Vec<u32>> = vec![(count / 2..count).collect(), (0..count / 2).collect()];
+    let mut first_half = indices;
+    let second_half = first_half.split_off(first_half.len() / 2);
+    let mut parts: Vec<Vec<u32>> = vec![second_half, first_half];
     let mut part_batch = Batch::new();
     while let Some(part) = parts.pop() {
         // Records of a key that waits for a retry must not overtake it.
@@ -66,8 +145,8 @@ async fn isolate(
         let Some(&first) = indices.first() else { continue };
         part_batch.clear();
         work.batch.copy_to(indices.iter().map(|&index| index as usize), &mut part_batch);
-        match call(&part_batch, work, callee, instances, settle).await {
-            Ok(answered) => answered.leave(&part_batch, indices, instances, settle).await,
+        match call(&Request::of(work, &part_batch), side, callee, local, settle).await {
+            Ok(answered) => drop(answered.leave(&part_batch, indices, local, settle).await),
             Err(failure) if failure.outcome == Outcome::Revoked => settle.revoke(),
             // Its limits were those of the batch: it gets its own in a call of its own.
             Err(failure) if !worth_halving(&failure) => settle.leave(indices),
@@ -89,16 +168,17 @@ fn worth_halving(failure: &Failure) -> bool {
 /// One call of the handler, counted. An answer that the producer could not take is a failure, before
 /// anything of it is published.
 async fn call(
-    batch: &Batch,
-    work: &Work,
+    request: &Request<'_>,
+    side: Side,
     callee: &Callee,
-    instances: &RefCell<Instances>,
+    local: &Local,
     settle: &mut Settle<'_>,
 ) -> Result<Answered, Failure> {
-    let generation = &settle.begin();
+    let batch = request.batch;
+    let generation = &settle.begin(side);
     let execution = generation.executions.start();
     let Called { result, spent, waited, fuel } = match &generation.code {
-        Code::Module(module) => sandboxed(module, batch, work, callee, generation, instances).await,
+        Code::Module(module) => sandboxed(module, request, callee, generation, local).await,
         Code::Native(handler) => native(handler.as_ref(), batch, callee, &generation.settings),
     };
     let ended = match &result {
@@ -128,26 +208,27 @@ impl Answered {
         self,
         batch: &Batch,
         indices: impl IntoIterator<Item = u32>,
-        instances: &RefCell<Instances>,
+        local: &Local,
         settle: &mut Settle<'_>,
-    ) {
+    ) -> Answer {
         let Answered { answer, instance } = self;
         let keeping = settle.generation().keeping.clone();
-        let keep = |instance| instances.borrow_mut().keep(instance, &keeping);
-        let mut accept = pin!(settle.accept(&answer, batch, indices));
-        let is_done = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_ready())).await;
-        let Some(mut instance) = instance else {
-            if !is_done {
-                accept.await;
+        let keep = |instance| local.instances.borrow_mut().keep(instance, &keeping);
+        {
+            let mut accept = pin!(settle.accept(&answer, batch, indices));
+            let is_done = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_ready())).await;
+            match instance {
+                Some(instance) if is_done => keep(instance),
+                Some(mut instance) => {
+                    let _counts = instance.part();
+                    keep(instance);
+                    accept.await;
+                }
+                None if is_done => {}
+                None => accept.await,
             }
-            return;
-        };
-        if is_done {
-            return keep(instance);
         }
-        let _counts = instance.part();
-        keep(instance);
-        accept.await;
+        answer
     }
 }
 
@@ -163,17 +244,15 @@ struct Called {
 /// Calls a module, in a warm instance if there is one.
 async fn sandboxed(
     module: &Module,
-    batch: &Batch,
-    work: &Work,
+    request: &Request<'_>,
     callee: &Callee,
     generation: &Generation,
-    instances: &RefCell<Instances>,
+    local: &Local,
 ) -> Called {
-    let budget =
-        Budget { fuel: work.allowance.fuel, deadline: work.allowance.deadline, cancel: &work.cancel };
+    let &Request { origin, batch, budget } = request;
     let mut need = Need::ToStart;
     loop {
-        let instance = match instance(module, work, generation, instances, need).await {
+        let instance = match instance(module, budget.cancel, generation, local, need).await {
             Ok(instance) => instance,
             Err(failure) => {
                 return Called {
@@ -184,7 +263,7 @@ async fn sandboxed(
                 };
             }
         };
-        let call = instance.call(&work.origin, batch, budget).await;
+        let call = instance.call(origin, batch, budget).await;
         let result = call.result.and_then(|(instance, answer)| {
             check_sizes(&answer, batch, callee).map_err(|failure| instance.but_for_room(failure))?;
             Ok(Answered { answer, instance: Some(instance) })
@@ -205,36 +284,38 @@ async fn sandboxed(
 /// A warm instance, or a new one, for which the call waits if there is no room.
 async fn instance(
     module: &Module,
-    work: &Work,
+    cancel: &Arc<Cancel>,
     generation: &Generation,
-    instances: &RefCell<Instances>,
+    local: &Local,
     mut need: Need,
 ) -> Result<Instance, Failure> {
     let Generation { keeping, settings, .. } = generation;
     let room = &keeping.room;
     let reserve = |need| Reserved::new(module, settings, need);
     let mut pause = false;
+    let mut since = None;
     loop {
         if need == Need::ToStart
-            && let Some(warm) = instances.borrow_mut().take(keeping)
+            && let Some(warm) = local.instances.borrow_mut().take(keeping)
         {
             return Ok(warm);
         }
+        let since = *since.get_or_insert_with(Instant::now);
         // Nobody goes before those who wait already.
         let at_once = if pause || room.has_queue() { None } else { reserve(need).ok() };
         let memory = match at_once {
             Some(memory) => memory,
             None if need == Need::ToStart => {
-                let handed = instances.borrow_mut().handed(keeping);
+                let handed = local.instances.borrow_mut().handed(keeping);
                 tokio::select! {
                     biased;
                     Ok(warm) = handed => return Ok(warm),
-                    found = room.wait(need, pause, &work.cancel, || reserve(need)) => found?,
+                    found = room.wait(need, pause, cancel, || reserve(need)) => found?,
                 }
             }
-            None => room.wait(need, pause, &work.cancel, || reserve(need)).await?,
+            None => room.wait(need, pause, cancel, || reserve(need)).await?,
         };
-        match Instance::start_in(memory, module, settings, &work.cancel).await {
+        match Instance::start_in(memory, module, settings, cancel).await {
             Err(failure) => {
                 room.ended();
                 if !matches!(failure.again, Again::WithRoom(_)) {
@@ -244,8 +325,32 @@ async fn instance(
                 pause = need == Need::Everything;
                 need = Need::Everything;
             }
-            started => return started,
+            started => {
+                generation.tally.add_start(since.elapsed());
+                return started;
+            }
         }
+    }
+}
+
+/// Runs for nobody what the current generation has run, and compares.
+pub(super) async fn replay(replay: Replay, local: &Local) {
+    let Replay { ref callee, ref generation, ref comparison, ref origin, ref batch, ref answer, .. } = replay;
+    let budget =
+        Budget { fuel: replay.allowance.fuel, deadline: replay.allowance.deadline, cancel: &replay.cancel };
+    let Code::Module(module) = &generation.code else { return };
+    let request = Request { origin, batch, budget };
+    let called = sandboxed(module, &request, callee, generation, local).await;
+    let result = called.result.map(|Answered { answer, instance }| {
+        if let Some(instance) = instance {
+            local.instances.borrow_mut().keep(instance, &generation.keeping);
+        }
+        answer
+    });
+    match &result {
+        // The assignment ended, or the host: that says nothing of either.
+        Err(failure) if failure.outcome == Outcome::Revoked => comparison.skip(batch.len()),
+        result => comparison.add(origin, batch, answer, result),
     }
 }
 

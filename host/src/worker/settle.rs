@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::executor::Politeness;
+use super::generation::Side;
 use super::{Callee, Generation};
 use crate::batch::Batch;
 use crate::dispatch::{Decision, Then};
@@ -16,8 +17,10 @@ use crate::work::{CallRecord, Ended, Halt, Report, Retry, Work};
 pub(super) struct Settle<'w> {
     work: &'w Work,
     callee: &'w Callee,
-    /// What the last call ran.
-    generation: Arc<Generation>,
+    /// What the last call ran; none before the first.
+    generation: Option<Arc<Generation>>,
+    /// Records that the last call did, and that it failed on, by their first attempt.
+    fresh: (u64, u64),
     report: Report,
     /// Hashes of keys that wait for a retry: what the same call did for later records of them is discarded.
     blocked: Vec<u64>,
@@ -28,7 +31,8 @@ impl<'w> Settle<'w> {
         Settle {
             work,
             callee,
-            generation: callee.handler.current(),
+            generation: None,
+            fresh: (0, 0),
             report: Report::default(),
             blocked: Vec::new(),
         }
@@ -36,6 +40,7 @@ impl<'w> Settle<'w> {
 
     /// The finished report.
     pub fn report(mut self) -> Report {
+        self.count();
         if self.report.revoked {
             self.report.retries.clear();
             self.report.not_run.clear();
@@ -46,22 +51,37 @@ impl<'w> Settle<'w> {
     }
 
     /// What the next call runs, and its answer is settled by.
-    pub fn begin(&mut self) -> Arc<Generation> {
-        self.generation = self.callee.handler.current();
-        self.generation.clone()
+    pub fn begin(&mut self, side: Side) -> Arc<Generation> {
+        self.count();
+        self.generation.insert(self.callee.handler.of(side)).clone()
     }
 
     /// What the last call ran.
     pub fn generation(&self) -> &Generation {
-        &self.generation
+        self.generation.as_ref().expect("an answer comes from a call that began")
     }
 
     /// A call was made.
     pub fn called(&mut self, call: CallRecord) {
         if let Ended::Without(outcome) = call.ended {
-            self.generation.executions.count_error(outcome);
+            self.generation().executions.count_error(outcome);
+        }
+        // A call of several records that did not answer says nothing of any of them.
+        if self.work.attempts == 0 && (call.answered() || call.records == 1) {
+            self.generation().tally.add_call(call.records, call.spent);
         }
         self.report.calls.each.push(call);
+    }
+
+    /// Adds to its generation what became of the last call's records.
+    fn count(&mut self) {
+        let (done, failed) = std::mem::take(&mut self.fresh);
+        if let Some(generation) = &self.generation
+            && self.work.attempts == 0
+            && !self.report.revoked
+        {
+            generation.tally.add(done, failed);
+        }
     }
 
     /// True if nothing more may be run: the assignment ended, or the pipeline halts.
@@ -111,10 +131,11 @@ impl<'w> Settle<'w> {
                 continue;
             }
             if let Some((_, failure)) = failures.next_if(|(input, _)| *input as usize == position) {
-                self.generation.executions.count_error(failure.outcome);
+                self.generation().executions.count_error(failure.outcome);
                 self.fail(index, failure).await;
                 continue;
             }
+            self.fresh.0 += 1;
             while let Some(output) = outputs.next_if(|output| output.input == position) {
                 politeness.let_others_run().await;
                 let tag = self.tag(index, false);
@@ -127,7 +148,7 @@ impl<'w> Settle<'w> {
                             Outcome::HostError,
                             format!("the producer refused an output: {reason}"),
                         );
-                        self.generation.executions.count_error(failure.outcome);
+                        self.generation().executions.count_error(failure.outcome);
                         self.give_up(index, &failure, self.callee.policy.then).await;
                     }
                 }
@@ -137,6 +158,7 @@ impl<'w> Settle<'w> {
 
     /// Record `index` failed in a call of its own, or by the handler's word.
     pub async fn fail(&mut self, index: u32, failure: &Failure) {
+        self.fresh.1 += 1;
         let now = self.work.dispatched;
         let age = now.since(self.work.first_dispatch);
         match self.callee.policy.decide(failure, self.work.attempts, age, fastrand::u64(..)) {
@@ -162,7 +184,7 @@ impl<'w> Settle<'w> {
                     at: &self.work.origin,
                     failure,
                     attempts: self.work.attempts + 1,
-                    origin: &self.generation.origin,
+                    origin: &self.generation().origin,
                 };
                 let tag = self.tag(index, true);
                 match self.callee.publisher.dead_letter(tag, &letter, &self.work.cancel).await {

@@ -3,41 +3,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use sandmill::wasm::Digest;
 use sandmill_tests::guests::guest;
 use sandmill_tests::host::{Home, Host};
 use sandmill_tests::job::Job;
 use sandmill_tests::kafka::Kafka;
 use sandmill_tests::ledger::{Ledger, Order, over_keys};
 use sandmill_tests::producer::Producer;
+use sandmill_tests::releases::{self, Manner, name, put, version_of};
 use serde_json::Value;
 
 const KEYS: usize = 100;
 /// Until a file that changed is deployed, on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-fn name(build: u32) -> String {
-    format!("stamp-build-{build:04}")
-}
-
-/// The module that says it is this build.
 fn build(number: u32) -> Vec<u8> {
-    let mut module = fs::read(guest("stamp")).expect("the handler was built");
-    let own = name(0).into_bytes();
-    let places: Vec<usize> = (0..module.len()).filter(|&at| module[at..].starts_with(&own)).collect();
-    let [at] = places[..] else { panic!("its name stands in it {} times", places.len()) };
-    module[at..at + own.len()].copy_from_slice(name(number).as_bytes());
-    module
-}
-
-/// Puts it in the place of what is there, as deploys do: it is written elsewhere and renamed.
-fn put(path: &Path, module: &[u8]) {
-    let new = path.with_extension("new");
-    fs::write(&new, module).expect("the folder can be written to");
-    fs::rename(new, path).expect("it takes the other's place");
+    releases::build(number, Manner::Works)
 }
 
 /// A pipeline whose handler's file is its own.
@@ -48,8 +31,7 @@ fn job<'k>(kafka: &'k Kafka, modules: &Home) -> (Job<'k>, PathBuf) {
 
 /// Calls of this build that ended.
 fn calls_of(host: &mut Host, number: u32) -> f64 {
-    let digest = Digest::of(&build(number)).to_string();
-    host.metric("handler_completions_total", &[("module_version", &digest[..12])])
+    host.metric("handler_completions_total", &[("module_version", &version_of(&build(number)))])
 }
 
 fn last_deploy(host: &mut Host) -> Value {
@@ -121,7 +103,7 @@ fn what_cannot_run_leaves_the_old_one_in_its_place_and_says_at_which_step_it_fai
         (b"a note".to_vec(), "compile", "no WebAssembly"),
         (whole[..whole.len() / 2].to_vec(), "compile", "cut short"),
         (no_handler, "compile", "core module"),
-        (does_not_start, "trial", "start"),
+        (does_not_start, "start", "start"),
     ] {
         put(&path, &module);
         host.wait_until("it was refused", LONG, |host| {

@@ -2,6 +2,7 @@
 //!
 //! All tests share one broker and run at the same time; each has topics, groups and a home of its own.
 
+mod admin;
 mod asking;
 mod backpressure;
 mod bad_input;
@@ -26,6 +27,8 @@ mod metadata;
 mod metrics;
 mod orderings;
 mod rebalance;
+mod registries;
+mod releases;
 mod sharing;
 mod stuck;
 mod waiting;

@@ -44,9 +44,12 @@ fn every_key_is_documented_in_its_table_with_its_default_and_range() {
             (["kafka"], false, "## `[kafka]`\n"),
             (["secrets"], true, "### `[pipeline.secrets]`\n"),
             (["metrics"], true, "### `[pipeline.metrics.NAME]`\n"),
+            (["http.tokens"], false, "### `[http.tokens.NAME]`\n"),
+            (["modules.keys"], false, "### `[modules.keys]`\n"),
+            (["modules.registries"], false, "### `[modules.registries.HOST]`\n"),
         ];
         if let Some((_, _, heading)) =
-            own.iter().find(|(path, of, _)| key.path == *path && key.in_pipeline == *of)
+            own.iter().find(|([path], of, _)| key.path.join(".") == *path && key.in_pipeline == *of)
         {
             section(&text, heading);
             continue;
@@ -91,6 +94,22 @@ fn every_key_of_a_metric_is_documented() {
     assert!(keys.len() >= 5, "{keys:?}");
     for name in keys.keys() {
         assert!(table.contains(&format!("\n| `{name}` |")), "{name}");
+    }
+}
+
+#[test]
+fn every_key_of_a_token_and_of_a_registry_is_documented() {
+    let (text, schema) = (documentation(), schema());
+    for (heading, table, key) in [
+        ("### `[http.tokens.NAME]`\n", "http", "tokens"),
+        ("### `[modules.registries.HOST]`\n", "modules", "registries"),
+    ] {
+        let described = &schema["properties"][table]["properties"][key]["additionalProperties"];
+        let keys = described["properties"].as_object().expect("it has keys");
+        assert!(keys.len() >= 3, "{keys:?}");
+        for name in keys.keys() {
+            assert!(section(&text, heading).contains(&format!("\n| `{name}` |")), "{name}");
+        }
     }
 }
 
@@ -147,7 +166,9 @@ fn the_sample_is_complete_and_its_values_are_the_defaults() {
     );
     let default = &plain.pipelines[0];
     assert_eq!(config.kafka, plain.kafka);
-    assert_eq!(config.http, plain.http);
+    let of_http = |config: &Config| config.http.as_ref().map(|http| (http.listen, http.admin, http.reads));
+    assert_eq!(of_http(&config), of_http(&plain));
+    assert_eq!(config.modules, plain.modules);
     assert_eq!(config.host.guest_memory, plain.host.guest_memory);
     assert_eq!(config.host.stack, plain.host.stack);
     assert_eq!(config.host.drain_timeout, plain.host.drain_timeout);
@@ -158,6 +179,7 @@ fn the_sample_is_complete_and_its_values_are_the_defaults() {
     assert_eq!(sample.on_failure.retries, default.on_failure.retries);
     assert_eq!(sample.on_failure.backoff, default.on_failure.backoff);
     assert_eq!(sample.on_failure.then, Then::DeadLetter);
+    assert_eq!(sample.rollback, default.rollback);
     assert_eq!(
         (sample.ordering, sample.start, sample.on_offset_lost, sample.on_metadata_full),
         (default.ordering, default.start, default.on_offset_lost, default.on_metadata_full)
@@ -219,6 +241,7 @@ fn the_file_promised_to_operators_loads() {
 
         [http]
         listen = "127.0.0.1:9095"     # metrics, health, API, console
+        token_file = "/etc/sandmill/token"   # for everything that changes something; generated on first start for loopback
 
         [[pipeline]]
         name     = "access-log"

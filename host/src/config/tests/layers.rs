@@ -219,7 +219,7 @@ fn flags_alone_describe_a_pipeline() {
         ordering: Some(Ordering::Unordered),
         start: Some(Start::Latest),
         dead_letter_topic: Some("dlq".to_owned()),
-        listen: Some(Listen::At(SocketAddr::from(([0, 0, 0, 0], 80)))),
+        listen: Some(Listen::At(SocketAddr::from(([127, 0, 0, 1], 80)))),
         ..set(&[
             ("pipeline.limits.memory", "1GiB"),
             ("pipeline.config.Mixed.Case", "x"),

@@ -221,7 +221,7 @@ fn columns_count_characters_and_names_cannot_control_the_terminal() {
 const UNKNOWN_ESCAPE: &str = "unknown key \"\\u{1b}[2J\" in [[pipeline]] \"access-log\"; known here: \"name\", \
      \"handler\", \"watch\", \"input\", \"outputs\", \"group\", \"ordering\", \"start\", \"on_offset_lost\", \
      \"on_metadata_full\", \"max_instances\", \"weight\", \"idempotent\", \"commit_interval\", \"metadata_limit\", \"config\", \"kafka\", \
-     \"limits\", \"batch\", \"in_flight\", \"on_failure\", \"circuit\", \"allow\", \
+     \"limits\", \"batch\", \"in_flight\", \"on_failure\", \"circuit\", \"rollback\", \"allow\", \
      \"secrets\" or \"metrics\"";
 
 #[test]
