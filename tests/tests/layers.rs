@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Crates that few folders of `host/src` alone may name. The Kafka client has two: the host's side, and the
 /// bare client with which the host is compared.
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("rdkafka", &["kafka", "bench/client"]),
     ("sandmill_kafka_ffi", &["kafka", "bench/client"]),
     ("sandmill_guest", &["bench/native"]),
@@ -17,8 +17,11 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ("wasmparser", &["wasm"]),
     ("hyper_util", &["http", "outgoing"]),
     ("hyper_rustls", &["outgoing"]),
-    ("rustls", &["outgoing"]),
-    ("rustls_native_certs", &["outgoing"]),
+    ("rustls", &["outgoing", "http", "deploy/registry"]),
+    ("rustls_native_certs", &["outgoing", "http"]),
+    ("tokio_rustls", &["http"]),
+    ("oci_client", &["deploy/registry"]),
+    ("reqwest", &["deploy/registry"]),
     ("tower_service", &["outgoing"]),
     ("axum", &["http"]),
     ("hyper", &["http"]),

@@ -145,11 +145,13 @@ impl Demo {
             let rate = first.len() as f64 / since.elapsed().as_secs_f64();
             let swap = swap(&started, &feeder, second, &bar)?;
             wait(&started, records.len() as u64, &bar)?;
-            Ok((rate, swap, since.elapsed().as_secs_f64()))
+            let seconds = since.elapsed().as_secs_f64();
+            let (id, after) = swap;
+            Ok((rate, story_of(&started, id, after)?, seconds))
         };
         let ran = run();
         bar.finish_and_clear();
-        let (rate, (id, after), seconds) = match ran {
+        let (rate, swap, seconds) = match ran {
             Err(Stopped::Interrupted) => {
                 started.stop();
                 return started.wait();
@@ -157,7 +159,6 @@ impl Demo {
             Err(Stopped::Failed(failure)) => return Err(failure),
             Ok(ran) => ran,
         };
-        let swap = story_of(&started, id, after)?;
         let fed = records.len() as u64;
         let outcome = outcome(&started, &brokers, fed, seconds, rate, swap)?;
         if self.json {
@@ -214,6 +215,11 @@ fn config(listen: Listen) -> Result<Config, Failure> {
         input: vec![INPUT.into()],
         outputs: vec![OUTPUT.into()],
         dead_letter_topic: Some(DEAD_LETTERS.into()),
+        // Others may look at it, and not more.
+        set: match listen {
+            Listen::At(address) if !address.ip().is_loopback() => vec![("http.admin".into(), "false".into())],
+            _ => Vec::new(),
+        },
         ..Overrides::default()
     };
     Config::load(Source::new(home).overrides(overrides)).map_err(Failure::usage)
@@ -285,10 +291,11 @@ fn flow(started: &Started, feeder: &Feeder, records: &[(&[u8], &[u8])]) -> Resul
 }
 
 /// What came of the swap: known once the new version was seen to have handled the `after` records that came after it.
-fn story_of(started: &Started, id: u64, after: u64) -> Result<Swap, Failure> {
+fn story_of(started: &Started, id: u64, after: u64) -> Result<Swap, Stopped> {
     let since = Instant::now();
     loop {
-        let story = started.deploys.story(id).ok_or_else(|| Failure::pipeline("the deploy is forgotten"))?;
+        let story = started.deploys.story(id);
+        let story = story.ok_or_else(|| Stopped::Failed(Failure::pipeline("the deploy is forgotten")))?;
         let records = story.watch.as_ref().map_or(0, |watch| watch.new.records);
         if records >= after || since.elapsed() > STALLED {
             let of_switch = |done: &&story::Done| done.step == Step::Switch;
@@ -304,7 +311,9 @@ fn story_of(started: &Started, id: u64, after: u64) -> Result<Swap, Failure> {
                 switch_milliseconds: story.steps.iter().find(of_switch).map_or(0.0, |done| done.ms),
             });
         }
-        std::thread::sleep(LOOK);
+        if started.interrupted(LOOK) {
+            return Err(Stopped::Interrupted);
+        }
     }
 }
 

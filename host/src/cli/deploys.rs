@@ -117,9 +117,22 @@ pub(super) struct Versions {
     at: Where,
 }
 
+/// Whether that is the address of a host on this machine.
+fn is_here(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// The host's own token, as it makes one.
 fn own_token() -> Option<PathBuf> {
-    let folder = std::env::var_os("SANDMILL_HOST_DATA_DIR").map(PathBuf::from).or_else(|| {
+    // An empty variable counts as not set.
+    let set = std::env::var_os("SANDMILL_HOST_DATA_DIR").filter(|path| !path.is_empty());
+    let folder = set.map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
         Some(cache?.join("sandmill"))
@@ -138,7 +151,9 @@ impl Where {
         match (&self.token_file, std::env::var("SANDMILL_TOKEN").ok().filter(|token| !token.is_empty())) {
             (Some(path), _) => read(path.clone()),
             (None, Some(token)) => Ok(Some(token)),
-            (None, None) => own_token().map_or(Ok(None), read),
+            // That of the host on this machine is for nobody else.
+            (None, None) if is_here(&self.url) => own_token().map_or(Ok(None), read),
+            (None, None) => Ok(None),
         }
     }
 
@@ -146,13 +161,15 @@ impl Where {
         let client = Client::new(&self.url, self.token()?.as_deref(), self.ca.as_deref());
         let client = client.map_err(Failure::usage)?;
         let client = if self.insecure { client.insecure() } else { client };
-        Ok(Api { client, json: self.json })
+        Ok(Api { client, json: self.json, follows: false })
     }
 }
 
 struct Api {
     client: Client,
     json: bool,
+    /// Something was asked for, and it is looked what became of it.
+    follows: bool,
 }
 
 impl Api {
@@ -167,18 +184,29 @@ impl Api {
         let since = Instant::now();
         loop {
             let sent = self.client.send(method.clone(), path, headers, body.clone(), REQUEST);
+            // Who only looks may look again.
+            if sent.is_err() && *method == Method::GET && self.follows && since.elapsed() < PATIENCE {
+                pause(ASK);
+                continue;
+            }
             let (status, body) = sent.map_err(Failure::start)?;
             if matches!(status, 429 | 503) && since.elapsed() < PATIENCE {
-                std::thread::sleep(ASK);
+                pause(ASK);
                 continue;
             }
             let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
             if (200..300).contains(&status) {
+                if answer.is_null() {
+                    return Err(Failure::start(
+                        "the answer is not that of a Sandmill host; is the address right?",
+                    ));
+                }
                 return Ok(answer);
             }
             let text =
                 answer["error"].as_str().map_or_else(|| format!("the host answered {status}"), str::to_owned);
             return Err(match status {
+                404 if self.follows => Failure::start(format!("the host knows no more of it: {text}")),
                 400 | 401 | 403 | 404 | 413 | 415 => Failure::usage(text),
                 _ => Failure::start(text),
             });
@@ -190,8 +218,12 @@ impl Api {
     }
 
     /// Tells how it goes to the end.
-    fn follow(&self, begun: &Value, wait: bool) -> Result<(), Failure> {
-        let path = format!("/api/v1/deploys/{}", begun["id"]);
+    fn follow(mut self, begun: &Value, wait: bool) -> Result<(), Failure> {
+        self.follows = true;
+        let Some(id) = begun["id"].as_u64() else {
+            return Err(Failure::start("the answer is not that of a Sandmill host; is the address right?"));
+        };
+        let path = format!("/api/v1/deploys/{id}");
         let mut told = Told::default();
         loop {
             let story = self.ask(&Method::GET, &path, &[], &Bytes::new())?;
@@ -210,9 +242,15 @@ impl Api {
                 }
                 return outcome(&story, wait);
             }
-            std::thread::sleep(if story["state"] == "done" { ASK_SLOWLY } else { ASK });
+            pause(if story["state"] == "done" { ASK_SLOWLY } else { ASK });
         }
     }
+}
+
+/// Until it is asked again: nobody tells.
+#[expect(clippy::disallowed_methods, reason = "the host is another process")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 fn outcome(story: &Value, wait: bool) -> Result<(), Failure> {
@@ -221,10 +259,14 @@ fn outcome(story: &Value, wait: bool) -> Result<(), Failure> {
         let refused = &story["refused"];
         return Err(Failure::start(format!("{}: {}", text(&refused["step"]), text(&refused["reason"]))));
     }
-    if wait && story["watch"]["state"] == "rolled_back" {
-        return Err(Failure::pipeline(format!("it was taken back: {}", text(&story["watch"]["reason"]))));
+    let reason = text(&story["watch"]["reason"]);
+    match story["watch"]["state"].as_str() {
+        Some("rolled_back") if wait => Err(Failure::pipeline(format!("it was taken back: {reason}"))),
+        Some("replaced") if wait => Err(Failure::pipeline(format!("it runs no longer: {reason}"))),
+        Some("harmful") if wait => Err(Failure::pipeline(format!("it runs, and does harm: {reason}"))),
+        _ if story["state"] == "done" => Ok(()),
+        _ => Err(Failure::start("the answer is not that of a Sandmill host; is the address right?")),
     }
-    Ok(())
 }
 
 /// What of a story was printed.
@@ -388,10 +430,18 @@ impl Versions {
                 text(&version["handler"]),
                 text(&version["by"]),
                 when(version["unix_ms"].as_u64().unwrap_or_default()),
-                text(&version["reason"]),
             ]);
         }
         print(table);
+        for version in report["versions"].as_array().into_iter().flatten() {
+            if version["state"] == "rolled_back" {
+                print(format_args!(
+                    "version {} was taken back: {}",
+                    version["version"],
+                    text(&version["reason"])
+                ));
+            }
+        }
         print(format_args!("version {} runs: {}", report["running"], text(&report["why"])));
         let candidate = &report["candidate"];
         if candidate.is_object() {
@@ -435,4 +485,44 @@ fn show_candidate(candidate: &Value) {
 fn when(unix_ms: u64) -> String {
     let moment = std::time::UNIX_EPOCH + Duration::from_secs(unix_ms / 1_000);
     humantime::format_rfc3339_seconds(moment).to_string().replace('T', " ").trim_end_matches('Z').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_of_the_host_on_this_machine_is_for_its_own_addresses() {
+        for here in ["http://127.0.0.1:9095", "https://localhost", "http://[::1]:1/x", "http://127.8.9.10"] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in
+            ["https://staging.example", "http://127.0.0.1.example:9095", "http://10.0.0.1", "http://[::2]"]
+        {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_the_version_runs() {
+        let code = |story: &str, wait| {
+            outcome(&serde_json::from_str(story).expect("JSON"), wait)
+                .map_or_else(|failure| failure.code, |()| 0)
+        };
+        let watched = |state: &str| {
+            format!("{{\"state\": \"done\", \"watch\": {{\"state\": \"{state}\", \"reason\": \"\"}}}}")
+        };
+        for (state, waiting) in [
+            ("watching", 0),
+            ("kept", 0),
+            ("promoted", 0),
+            ("rolled_back", 1),
+            ("replaced", 1),
+            ("harmful", 1),
+        ] {
+            assert_eq!((code(&watched(state), true), code(&watched(state), false)), (waiting, 0), "{state}");
+        }
+        assert_eq!(code("{\"state\": \"refused\", \"refused\": {}}", false), 3);
+        assert_eq!(code("{}", false), 3);
+    }
 }

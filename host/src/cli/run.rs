@@ -48,6 +48,8 @@ impl Run {
         logging::start(self.log_format, "info");
         let broker = embedded.then(|| embedded_broker(&mut config)).transpose()?;
         let started = Started::start(&config, None, broker.as_ref())?;
+        // Its tokens and passwords are where they are needed.
+        drop(config);
         if let Some(broker) = &broker {
             print(format_args!("embedded broker at {}", broker.bootstrap_servers()));
         }

@@ -30,6 +30,11 @@ pub struct Http {
     pub tls: Option<(PathBuf, PathBuf)>,
 }
 
+/// What the host calls itself, and parts of itself, where others are called by their tokens.
+const OWN_NAMES: [&str; 4] = ["host", "file", "sandmill", "demo"];
+/// Characters of a token, at least.
+const TOKEN: usize = 32;
+
 /// A text that nothing prints.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text(pub String);
@@ -79,7 +84,7 @@ pub enum Reads {
 pub(super) struct HttpTable {
     /// Address and port of metrics, health, status and API; `"off"` opens no socket.
     pub listen: Listen,
-    /// Routes that change something: deploys and rollbacks. Each of them needs a token.
+    /// Routes of versions and deploys. Each that changes something needs a token.
     pub admin: bool,
     /// Who may look at versions and deploys. Metrics, health and status need no token in any case.
     pub reads: Reads,
@@ -135,7 +140,8 @@ pub(super) struct Token {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Modules {
-    /// Keys of `keys` that have to have signed a module before it runs; 0 lets every module run.
+    /// Keys of `keys` that have to have signed a module before it runs; 0 lets every module run. Without it: 1 if there are
+    /// keys, else 0.
     pub signatures: u32,
     /// Public keys of minisign, by name: the line of letters of its file.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -185,7 +191,20 @@ impl HttpTable {
         let mut tokens = Vec::new();
         for (name, token) in &self.tokens {
             let at = ["http".into(), "tokens".into(), Step::from(name.as_str())];
+            if OWN_NAMES.contains(&name.as_str()) {
+                let problem =
+                    format!("{name:?} is what the host calls itself in the audit log; choose another name");
+                report(tree, &at, &problem, findings);
+            }
             match of_file_or_variable(tree, &at, token.file.as_deref(), token.env.as_deref(), sources) {
+                Ok(Some(value))
+                    if value.len() < TOKEN || !value.bytes().all(|byte| byte.is_ascii_graphic()) =>
+                {
+                    let problem = format!(
+                        "a token has at least {TOKEN} visible characters; `openssl rand -hex 32` makes one"
+                    );
+                    report(tree, &at, &problem, findings);
+                }
                 Ok(Some(value)) => tokens.push((name.clone(), token.role, Text(value))),
                 Ok(None) => {
                     report(tree, &at, "says neither `file` nor `env`, where the token is kept", findings)
@@ -234,12 +253,21 @@ impl HttpTable {
 impl Modules {
     /// Reads passwords, and holds what is written against itself.
     pub(super) fn resolve(&mut self, tree: &Node, sources: &Sources<'_>, findings: &mut Findings) {
+        // Who names keys wants them to count.
+        if tree.get(&["modules".into(), "signatures".into()]).is_none() && !self.keys.is_empty() {
+            self.signatures = 1;
+        }
         if self.signatures as usize > self.keys.len() {
             let problem = format!("{} signatures of {} keys can never be", self.signatures, self.keys.len());
             report(tree, &["modules".into(), "signatures".into()], &problem, findings);
         }
         for (host, registry) in &mut self.registries {
             let at = ["modules".into(), "registries".into(), Step::from(host.as_str())];
+            if host.contains('/') || host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                let problem =
+                    "is a host in small letters, with a port or without: \"ghcr.io\", \"registry:5000\"";
+                report(tree, &at, problem, findings);
+            }
             if let Some(path) = &mut registry.ca_file {
                 let key = [&at[..], &["ca_file".into()]].concat();
                 *path = placed(tree, &key, path, sources);

@@ -100,6 +100,10 @@ fn match_key(tree: &Node, table: &[Step], key: &Key, name: &str) -> Vec<Vec<Step
     if !key.open {
         return if variable == name { vec![path] } else { Vec::new() };
     }
+    // What would stand there is a token or a password: it comes from the variable that the file names.
+    if ["tokens", "registries"].contains(&key.path.last().map_or("", String::as_str)) {
+        return Vec::new();
+    }
     let Some(rest) = name.strip_prefix(&variable).and_then(|rest| rest.strip_prefix('_')) else {
         return Vec::new();
     };

@@ -143,6 +143,12 @@ impl Config {
         Ok(config)
     }
 
+    /// The same for those that have nothing to do with the HTTP server.
+    #[must_use]
+    pub fn without_tokens(&self) -> Self {
+        Config { http: None, ..self.clone() }
+    }
+
     /// Sets the brokers' address of all clients, as for an embedded broker that has just started.
     pub fn set_brokers(&mut self, servers: &str) {
         self.kafka.set("bootstrap.servers", servers);

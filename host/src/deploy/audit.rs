@@ -60,6 +60,12 @@ pub struct Entry {
     /// The pipeline's name, as it was asked for.
     #[serde(serialize_with = "cut_some", skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,
+    /// Where a module comes from, as it was written.
+    #[serde(serialize_with = "cut_some", skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    /// How it begins, if not in the place of what runs.
+    #[serde(serialize_with = "cut_some", skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// The module's.
     #[serde(serialize_with = "cut_some", skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -302,6 +308,8 @@ mod tests {
             from: Some(SocketAddr::from(([127, 0, 0, 1], 4711))),
             action: "deploy".to_owned(),
             pipeline: Some("orders".to_owned()),
+            module: None,
+            mode: None,
             digest: None,
             version: Some(version),
             result: Stage::Asked,

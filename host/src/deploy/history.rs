@@ -39,8 +39,10 @@ pub enum State {
     Running,
     /// It is tried beside the one that runs.
     Candidate,
-    /// It ran, or was tried, and another took its place.
+    /// It ran, and another took its place.
     Before,
+    /// It was tried, and never ran alone.
+    Dropped,
     /// It was taken back.
     RolledBack,
 }
@@ -135,6 +137,9 @@ pub enum NoVersion {
 pub struct History {
     next: u64,
     file: Option<FileSeen>,
+    /// What was in it when it was refused.
+    #[serde(default)]
+    refused: Option<FileSeen>,
     candidate: Option<Mode>,
     /// Oldest first. One runs, once the first was added.
     versions: Vec<Version>,
@@ -170,6 +175,7 @@ impl History {
     /// What to start with, where the file is like `file` now.
     pub fn at_start(&self, file: &FileSeen) -> AtStart {
         match self.running() {
+            Some(running) if self.refused.as_ref() == Some(file) => AtStart::Version(running.version),
             Some(running) if self.file.as_ref() == Some(file) && running.digest != file.digest => {
                 AtStart::Version(running.version)
             }
@@ -177,9 +183,14 @@ impl History {
         }
     }
 
-    /// The file's content was seen, whatever came of it.
+    /// The file's content was deployed.
     pub fn saw_file(&mut self, file: FileSeen) {
-        self.file = Some(file);
+        (self.file, self.refused) = (Some(file), None);
+    }
+
+    /// The file's content was refused: what runs goes on, after a restart as well.
+    pub fn refused_file(&mut self, file: FileSeen) {
+        self.refused = Some(file);
     }
 
     /// Adds a version that runs from now on, alone. The module that runs already keeps its version.
@@ -216,23 +227,29 @@ impl History {
     }
 
     /// The candidate is tried no longer: with a reason, it was taken back.
-    pub fn drop_candidate(&mut self, reason: Option<String>) {
-        let state = if reason.is_some() { State::RolledBack } else { State::Before };
+    pub fn drop_candidate(&mut self, reason: Option<&str>) {
+        let state = if reason.is_some() { State::RolledBack } else { State::Dropped };
         self.set(State::Candidate, state, reason);
         self.candidate = None;
     }
 
-    /// Which version a rollback would run: `to`, or the newest one before the one that runs which was not taken back.
+    /// Which version a rollback would run: `to`, or the newest one before the one that runs which ran, was not taken back,
+    /// and is another module.
     ///
     /// # Errors
     /// If there is none.
     pub fn before(&self, to: Option<u64>) -> Result<&Version, NoVersion> {
+        let module = self.running().map(|running| (running.digest, &running.handler));
         let running = self.running().map_or(0, |running| running.version);
         match to {
             Some(version) if version == running => Err(NoVersion::Runs { version }),
             Some(version) => self.version(version).ok_or(NoVersion::Unknown { version }),
             None => {
-                let earlier = |known: &&Version| known.version < running && known.state == State::Before;
+                let earlier = |known: &&Version| {
+                    known.version < running
+                        && known.state == State::Before
+                        && Some((known.digest, &known.handler)) != module
+                };
                 self.versions.iter().rev().find(earlier).ok_or(NoVersion::Before { running })
             }
         }
@@ -242,7 +259,7 @@ impl History {
     ///
     /// # Errors
     /// If there is no such version, or it runs.
-    pub fn roll_back(&mut self, to: u64, reason: String) -> Result<(), NoVersion> {
+    pub fn roll_back(&mut self, to: u64, reason: &str) -> Result<(), NoVersion> {
         self.before(Some(to))?;
         self.drop_candidate(None);
         self.set(State::Running, State::RolledBack, Some(reason));
@@ -257,9 +274,9 @@ impl History {
         self.versions.iter().map(|version| &version.digest)
     }
 
-    fn set(&mut self, from: State, to: State, reason: Option<String>) {
+    fn set(&mut self, from: State, to: State, reason: Option<&str>) {
         for version in self.versions.iter_mut().filter(|known| known.state == from) {
-            (version.state, version.reason) = (to, reason.clone());
+            (version.state, version.reason) = (to, reason.map(str::to_owned));
         }
     }
 
@@ -279,10 +296,11 @@ impl History {
             reason: None,
         });
         while self.versions.len() > MOST {
-            let idle = |known: &Version| !matches!(known.state, State::Running | State::Candidate);
-            // Two of them at most are not idle.
-            let oldest = self.versions.iter().position(idle).unwrap_or(0);
-            self.versions.remove(oldest);
+            let oldest =
+                |states: &[State]| self.versions.iter().position(|known| states.contains(&known.state));
+            // What nobody would go back to goes first. Two at most run or are tried.
+            let oldest = oldest(&[State::RolledBack, State::Dropped]).or_else(|| oldest(&[State::Before]));
+            self.versions.remove(oldest.unwrap_or(0));
         }
         version
     }
@@ -332,13 +350,13 @@ mod tests {
         let mut history = History::default();
         (1..=3).for_each(|module| assert_eq!(history.run(brought(module)), u64::from(module)));
         assert_eq!(history.before(None).map(|version| version.version), Ok(2));
-        history.roll_back(2, "slow".to_owned()).expect("it is there");
+        history.roll_back(2, "slow").expect("it is there");
         assert_eq!(states(&history), [State::Before, State::Running, State::RolledBack]);
         assert_eq!(history.before(None).map(|version| version.version), Ok(1));
-        history.roll_back(1, "wrong".to_owned()).expect("it is there");
+        history.roll_back(1, "wrong").expect("it is there");
         assert_eq!(history.before(None), Err(NoVersion::Before { running: 1 }));
         // By its number any of them runs again, and is no longer one that was taken back.
-        history.roll_back(3, "after all".to_owned()).expect("it is there");
+        history.roll_back(3, "after all").expect("it is there");
         assert_eq!(states(&history), [State::RolledBack, State::RolledBack, State::Running]);
         assert_eq!(history.version(3).and_then(|version| version.reason.clone()), None);
         assert_eq!(history.before(Some(3)), Err(NoVersion::Runs { version: 3 }));
@@ -355,12 +373,14 @@ mod tests {
         assert_eq!(history.promote(), Ok(2));
         assert_eq!(states(&history), [State::Before, State::Running]);
         history.try_out(brought(3), Mode::Shadow);
-        history.drop_candidate(Some("it fails".to_owned()));
+        history.drop_candidate(Some("it fails"));
         assert_eq!(states(&history)[2], State::RolledBack);
         history.try_out(brought(4), Mode::Shadow);
         history.run(brought(5));
-        assert_eq!(states(&history)[2..], [State::RolledBack, State::Before, State::Running]);
+        assert_eq!(states(&history)[2..], [State::RolledBack, State::Dropped, State::Running]);
         assert_eq!(history.candidate(), None);
+        // What was only tried is nothing to go back to.
+        assert_eq!(history.before(None).map(|version| version.version), Ok(2));
     }
 
     #[test]
@@ -378,8 +398,31 @@ mod tests {
         // A file that was taken back stays so.
         history.saw_file(file(3));
         history.run(brought(3));
-        history.roll_back(2, "slow".to_owned()).expect("it is there");
+        history.roll_back(2, "slow").expect("it is there");
         assert_eq!(history.at_start(&file(3)), AtStart::Version(2));
+        // So does one that was refused, until it is another or its signature comes.
+        history.refused_file(file(4));
+        assert_eq!(history.at_start(&file(4)), AtStart::Version(2));
+        assert_eq!(history.at_start(&file(5)), AtStart::File);
+        history.saw_file(file(4));
+        history.run(brought(4));
+        assert_eq!(history.at_start(&file(4)), AtStart::File);
+    }
+
+    #[test]
+    fn a_rollback_does_not_go_to_the_same_module_and_what_ran_outlives_what_was_taken_back() {
+        let mut history = History::default();
+        history.run(brought(1));
+        history.run(brought(2));
+        history.run(Brought { handler: "other".to_owned(), ..brought(2) });
+        history.run(brought(2));
+        assert_eq!(history.before(None).map(|version| version.version), Ok(3));
+        for module in 0..100 {
+            history.try_out(brought(module), Mode::Shadow);
+            history.drop_candidate(Some("it fails"));
+        }
+        assert_eq!(history.versions().len(), MOST);
+        assert_eq!(states(&history)[..4], [State::Before, State::Before, State::Before, State::Running]);
     }
 
     #[test]
@@ -403,8 +446,8 @@ mod tests {
                     1 => drop(history.try_out(brought(module), Mode::Canary { percent: 1 + module })),
                     2 => drop(history.try_out(brought(module), Mode::Shadow)),
                     3 => drop(history.promote()),
-                    4 => history.drop_candidate(module.is_multiple_of(2).then(|| "why".to_owned())),
-                    _ => drop(history.roll_back(to, "why".to_owned())),
+                    4 => history.drop_candidate(module.is_multiple_of(2).then_some("why")),
+                    _ => drop(history.roll_back(to, "why")),
                 }
                 prop_assert!(history.is_sound(), "{history:?}");
                 let newest = history.versions().last().map_or(0, |version| version.version);

@@ -33,28 +33,29 @@ struct Page<H> {
 }
 
 impl Journal {
-    /// Opens the history of `pipeline` in `folder`, which is made if need be. `None`: another host has it.
+    /// Opens the history of `pipeline` in `folder`, which is made if need be. Without a journal: another host has it, and
+    /// this is how it was a moment ago.
     ///
     /// # Errors
     /// If the folder cannot be used, or others may write there.
-    pub fn open(folder: &Path, pipeline: &str) -> io::Result<Option<(Journal, History)>> {
+    pub fn open(folder: &Path, pipeline: &str) -> io::Result<(Option<Journal>, History)> {
         let folder = prepare(folder)?;
         let lock = File::create(folder.join(format!("{pipeline}.lock")))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
+        let is_ours = match lock.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Error(error)) => return Err(error),
-        }
+        };
         let journal = Journal { name: pipeline.to_owned(), folder, _lock: lock };
-        let history = journal.read()?;
-        Ok(Some((journal, history)))
+        let history = journal.read(is_ours)?;
+        Ok((is_ours.then_some(journal), history))
     }
 
     fn path(&self) -> PathBuf {
         self.folder.join(format!("{}.json", self.name))
     }
 
-    fn read(&self) -> io::Result<History> {
+    fn read(&self, is_ours: bool) -> io::Result<History> {
         let bytes = match fs::read(self.path()) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
@@ -69,6 +70,9 @@ impl Journal {
             Ok(page) => return Ok(page.history),
             Err(error) => error.to_string(),
         };
+        if !is_ours {
+            return Ok(History::default());
+        }
         let aside = self.folder.join(format!("{}.json.damaged", self.name));
         fs::rename(self.path(), &aside)?;
         tracing::error!(
@@ -118,21 +122,23 @@ mod tests {
     fn a_history_is_found_again_and_one_host_has_it() {
         let folder = tempfile::tempdir().expect("a folder is made");
         let open = || Journal::open(folder.path(), "orders").expect("the folder can be used");
-        let (journal, empty) = open().expect("nobody has it");
+        let (journal, empty) = open();
+        let journal = journal.expect("nobody has it");
         assert_eq!(empty, History::default());
         journal.write(&history()).expect("there is room");
-        assert!(open().is_none(), "it is open already");
-        assert!(Journal::open(folder.path(), "others").expect("the folder can be used").is_some());
+        // Another sees it, and cannot write.
+        assert!(matches!(open(), (None, seen) if seen == history()));
+        assert!(Journal::open(folder.path(), "others").expect("the folder can be used").0.is_some());
         drop(journal);
-        assert_eq!(open().expect("nobody has it any more").1, history());
+        assert!(matches!(open(), (Some(_), seen) if seen == history()));
     }
 
     #[test]
     fn what_makes_no_sense_is_set_aside() {
         let folder = tempfile::tempdir().expect("a folder is made");
         let path = folder.path().join("orders.json");
-        let (journal, _) =
-            Journal::open(folder.path(), "orders").expect("it can be used").expect("it is free");
+        let (journal, _) = Journal::open(folder.path(), "orders").expect("it can be used");
+        let journal = journal.expect("it is free");
         journal.write(&history()).expect("there is room");
         drop(journal);
         let whole = fs::read_to_string(&path).expect("it was written");
@@ -144,7 +150,7 @@ mod tests {
         ] {
             assert_ne!(damaged, whole);
             fs::write(&path, &damaged).expect("it is ours");
-            let (_, history) = Journal::open(folder.path(), "orders").expect("no error").expect("it is free");
+            let (_, history) = Journal::open(folder.path(), "orders").expect("no error");
             assert_eq!(history, History::default());
             let aside = fs::read_to_string(folder.path().join("orders.json.damaged"));
             assert_eq!(aside.expect("it can be looked at"), damaged);

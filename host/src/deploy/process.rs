@@ -88,7 +88,7 @@ impl Program {
         request: Vec<u8>,
         bounds: Bounds,
     ) -> Result<Said, Silent> {
-        let mut child = Guard(self.start(arguments).map_err(Silent::Unusable)?);
+        let mut child = Guard(self.start(arguments).map_err(Silent::Unusable)?, None);
         let mut stdin = child.0.stdin.take().expect("it is piped");
         let stdout = child.0.stdout.take().expect("it is piped");
         let mut stderr = child.0.stderr.take().expect("it is piped");
@@ -157,16 +157,21 @@ pub(super) fn is_want_of_memory(text: &str) -> bool {
         || text.contains("Cannot allocate memory")
 }
 
-/// A child that does not outlive whoever waits for it.
-struct Guard(Child);
+/// A child that does not outlive whoever waits for it, and how it ended.
+struct Guard(Child, Option<ExitStatus>);
 
 impl Guard {
     /// Ends it and all that it started. One that has ended keeps the status that it has.
     fn end(&mut self) -> io::Result<ExitStatus> {
+        // Its number may be another's by now.
+        if let Some(ended) = self.1 {
+            return Ok(ended);
+        }
         let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         // Gone is what it should be.
         let _ = group.map(|group| kill_process_group(group, Signal::KILL));
-        self.0.wait()
+        let ended = self.0.wait()?;
+        Ok(*self.1.insert(ended))
     }
 }
 

@@ -221,7 +221,7 @@ impl Policy {
     /// Names of the keys that signed exactly these bytes, in the order of the configuration: at least as many as have
     /// to. `signature` is the text of a .minisig file, or of several, one after the other.
     ///
-    /// Hashes the module up to [`SIGNATURES`] times.
+    /// Hashes the module up to eight times.
     ///
     /// # Errors
     ///

@@ -82,11 +82,19 @@ impl Store {
         Ok(Stored { module, signature: read.is_ok().then_some(signature) })
     }
 
-    /// Removes modules that are not among `named` and that nobody has used for a week.
+    /// Removes modules that no history in the folder `versions` names, and that nobody has used for a week. Hosts that
+    /// share the folder have their histories there, too.
     ///
     /// # Errors
-    /// If the folder cannot be read. A file that cannot be removed is left.
-    pub fn forget_others(&self, named: &HashSet<Digest>) -> io::Result<()> {
+    /// If a folder or a history cannot be read: nothing was removed then. A file that cannot be removed is left.
+    pub fn tidy(&self, versions: &Path) -> io::Result<()> {
+        let mut named = HashSet::new();
+        for entry in fs::read_dir(versions)? {
+            // Whatever it is called: also one that was set aside, or is being written.
+            let bytes = fs::read(entry?.path())?;
+            let digits = bytes.split(|byte| !byte.is_ascii_hexdigit());
+            named.extend(digits.filter_map(|digits| str::from_utf8(digits).ok()?.parse::<Digest>().ok()));
+        }
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let path = entry.path();
@@ -156,7 +164,7 @@ mod tests {
     #[test]
     fn what_nobody_names_goes_in_time_and_the_rest_stays() {
         let (folder, store) = store();
-        let digests = [b"a", b"b", b"c"].map(|module| {
+        let digests = [b"a", b"b", b"c", b"d"].map(|module| {
             store.put(&Digest::of(module), module, Some("signed")).expect("there is room");
             Digest::of(module)
         });
@@ -171,10 +179,16 @@ mod tests {
         age(&digests[0], 8);
         age(&digests[1], 8);
         age(&digests[2], 6);
-        store.forget_others(&HashSet::from([digests[0]])).expect("it can be read");
-        assert_eq!(digests.map(|digest| store.get(&digest, 10).is_ok()), [true, false, true]);
+        age(&digests[3], 30);
+        // Of two pipelines, and what one of them had once.
+        let versions = folder.path().join("versions");
+        fs::create_dir(&versions).expect("it is made");
+        fs::write(versions.join("orders.json"), format!("{{\"digest\": \"{}\"}}", digests[0])).expect("ours");
+        fs::write(versions.join("users.json"), format!("[\"{}\"]", digests[3])).expect("ours");
+        store.tidy(&versions).expect("it can be read");
+        assert_eq!(digests.map(|digest| store.get(&digest, 10).is_ok()), [true, false, true, true]);
         let left = fs::read_dir(folder.path().join("modules")).expect("it is there").count();
-        assert_eq!(left, 4, "signatures go with their modules");
+        assert_eq!(left, 6, "signatures go with their modules");
     }
 
     #[test]

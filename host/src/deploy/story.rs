@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::history::Mode;
 use crate::config::Role;
 use crate::time::unix_millis;
+use crate::wasm::Digest;
 
 /// Stories that are kept.
 const KEPT: usize = 64;
@@ -102,6 +103,8 @@ pub enum Action {
     Rollback,
     /// To run the candidate.
     Promote,
+    /// To try again what was tried when the host ended.
+    Resume,
 }
 
 impl Action {
@@ -111,6 +114,7 @@ impl Action {
             Action::Deploy => "deploy",
             Action::Rollback => "rollback",
             Action::Promote => "promote",
+            Action::Resume => "resume",
         }
     }
 }
@@ -169,6 +173,8 @@ pub enum WatchState {
     Promoted,
     /// Another deploy came.
     Replaced,
+    /// It does harm, and runs: nothing may take it back, or there is nothing else to run.
+    Harmful,
 }
 
 /// The watch over a new version.
@@ -189,7 +195,7 @@ pub struct Watching {
 /// One deploy, rollback or promotion.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Story {
-    /// Its number, from 1 since the start of the host.
+    /// Its number: larger than those before, also of those before a restart.
     pub id: u64,
     /// Whose.
     pub pipeline: String,
@@ -212,6 +218,8 @@ pub struct Story {
     pub refused: Option<Refusal>,
     /// The version that it is about.
     pub version: Option<u64>,
+    /// Where its module comes from, as it was written.
+    pub from: Option<String>,
     /// SHA-256 of its module, as `sha256:…`.
     pub digest: Option<String>,
     /// The handler's name.
@@ -225,8 +233,15 @@ pub struct Story {
 }
 
 /// Stories of the newest deploys. Any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stories(Mutex<(u64, VecDeque<Story>)>);
+
+impl Default for Stories {
+    /// Numbers go on after those before a restart: who asks for one of those does not get another.
+    fn default() -> Self {
+        Stories(Mutex::new((unix_millis(), VecDeque::new())))
+    }
+}
 
 impl Stories {
     /// A story begins.
@@ -246,14 +261,23 @@ impl Stories {
             working_on: None,
             refused: None,
             version: None,
+            from: None,
             digest: None,
             handler: None,
             generation: None,
             pause: None,
             watch: None,
         });
-        while stories.1.len() > KEPT {
-            stories.1.pop_front();
+        // Those that go on are told to their end. There are few of them: those that wait, and one that is watched in each
+        // pipeline.
+        let goes_on = |story: &Story| {
+            story.state == Progress::Working
+                || story.watch.as_ref().is_some_and(|watch| watch.state == WatchState::Watching)
+        };
+        while stories.1.len() > KEPT
+            && let Some(oldest) = stories.1.iter().position(|story| !goes_on(story))
+        {
+            stories.1.remove(oldest);
         }
         drop(stories);
         Teller { stories: self.clone(), id, asker: Arc::new(asker), step: None }
@@ -298,6 +322,12 @@ impl Teller {
     /// Who asked for it.
     pub fn asker(&self) -> &Asker {
         &self.asker
+    }
+
+    /// The module that it is about, once it was read.
+    pub fn digest(&self) -> Option<Digest> {
+        let story = self.stories.get(self.id)?;
+        story.digest?.strip_prefix("sha256:")?.parse().ok()
     }
 
     /// Another who tells the same story: what comes after.
@@ -385,11 +415,18 @@ mod tests {
     #[test]
     fn the_newest_are_kept_and_numbers_are_not_given_twice() {
         let stories = Arc::new(Stories::default());
-        let ids: Vec<u64> = (0..KEPT as u64 + 3)
-            .map(|_| stories.begin("orders", Action::Deploy, Mode::Full, Asker::own("ci")).id())
+        let begin = || stories.begin("orders", Action::Deploy, Mode::Full, Asker::own("ci"));
+        let slow = begin().id();
+        let ids: Vec<u64> = (0..KEPT + 3)
+            .map(|_| {
+                let mut teller = begin();
+                teller.refuse_at(Step::Read, "not there");
+                teller.id()
+            })
             .collect();
-        assert!(ids.is_sorted_by(|one, next| one < next));
+        assert!(ids.is_sorted_by(|one, next| one < next) && slow < ids[0]);
         let kept = ids.iter().filter(|id| stories.get(**id).is_some()).count();
-        assert_eq!((kept, stories.get(ids[2])), (KEPT, None));
+        assert_eq!((kept, stories.get(ids[2])), (KEPT - 1, None));
+        assert!(stories.get(slow).is_some(), "it goes on");
     }
 }

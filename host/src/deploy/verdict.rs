@@ -15,7 +15,8 @@
 //! * **Without a baseline** (the first version of all, or a pipeline that was idle) only what fails most records is
 //!   taken back: more than half, by the lower bound of Wilson, 1927.
 //! * **Times.** The median or the 95th percentile is longer than [`Rule::slowdown`] times what it was and a
-//!   millisecond, by bounds that no assumption about times goes into: how many of n times are below a quantile is
+//!   millisecond, by bounds that no assumption about times goes into, between calls of about as many records, each of
+//!   which counts once: how many of n times are below a quantile is
 //!   binomial, so the quantile lies between two of the times in their order. They are read from buckets, whose edges
 //!   count in favour of the new version. In two looks running, too: times drift with what else the machine does.
 //!
@@ -24,8 +25,12 @@
 //! Nothing here has a clock or counts anything: counts and the time since the watch began are handed in. What is handed
 //! in are sums since the watch began, without what happened in the first seconds of a version, when everything is cold.
 
+mod times;
+
 use std::fmt;
 use std::time::Duration;
+
+pub use times::{CLASSES, TIMES_BUCKETS, Times, bucket, class};
 
 /// Standard errors that bounds are away from what was measured. 3 is one in 740 of an honest look.
 const Z: f64 = 3.0;
@@ -49,98 +54,6 @@ const LOOKS: u32 = 2;
 /// Which times are compared.
 const QUANTILES: [f64; 2] = [0.5, 0.95];
 
-/// Buckets of [`Times`].
-pub const TIMES_BUCKETS: usize = 128;
-
-/// Upper edges of all buckets but the last, in nanoseconds: 1 µs, and each 2^(1/4) times the one before; the last is
-/// 51 minutes.
-const EDGES: [u64; TIMES_BUCKETS - 1] = {
-    // 1,000 times 2^0, 2^(1/4), 2^(1/2) and 2^(3/4), with 32 bits after the point.
-    let octave: [u128; 4] = [
-        4_294_967_296_000,
-        (1_189.207_115_002_721 * 4_294_967_296.0) as u128,
-        (1_414.213_562_373_095 * 4_294_967_296.0) as u128,
-        (1_681.792_830_507_429 * 4_294_967_296.0) as u128,
-    ];
-    let mut edges = [0; TIMES_BUCKETS - 1];
-    let mut index = 0;
-    while index < edges.len() {
-        edges[index] = ((octave[index % 4] << (index / 4)) >> 32) as u64;
-        index += 1;
-    }
-    edges
-};
-
-/// Index of the bucket that takes this time: what is not longer than its edge. The last takes what is over 51 minutes.
-pub fn bucket(time: Duration) -> usize {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    EDGES.partition_point(|&edge| edge < nanos)
-}
-
-/// Times that records took, in buckets. Mergeable: adding two gives the times of both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Times {
-    counts: [u64; TIMES_BUCKETS],
-}
-
-impl Times {
-    /// Times that were counted elsewhere, by [`bucket`].
-    pub fn from_counts(counts: [u64; TIMES_BUCKETS]) -> Self {
-        Times { counts }
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
-    }
-
-    /// What so many of them (0 to 1) did not exceed: the upper edge of a bucket. Zero of none.
-    pub fn at_most(&self, share: f64) -> Duration {
-        let rank = (self.count() as f64 * share).ceil();
-        if rank < 1.0 {
-            return Duration::ZERO;
-        }
-        EDGES.get(self.bucket_of(rank)).copied().map_or(Duration::MAX, Duration::from_nanos)
-    }
-
-    /// Surely not longer than the `quantile` (0 to 1): the lower edge of the bucket of the time that stands [`Z`]
-    /// standard errors before it in the order.
-    fn least(&self, quantile: f64) -> Duration {
-        let count = self.count() as f64;
-        // Nothing stands before the first, which is longer than nothing.
-        let rank = (count * (quantile - spread(quantile, count))).floor();
-        let bucket = if rank < 1.0 { 0 } else { self.bucket_of(rank) };
-        bucket.checked_sub(1).map_or(Duration::ZERO, |below| Duration::from_nanos(EDGES[below]))
-    }
-
-    /// Surely not shorter than the `quantile`: the upper edge of the bucket of the time that stands as far after it.
-    /// None: there are too few to say, or it is over 51 minutes.
-    fn most(&self, quantile: f64) -> Option<Duration> {
-        let count = self.count() as f64;
-        let rank = (count * (quantile + spread(quantile, count))).ceil() + 1.0;
-        let bucket = (rank <= count).then(|| self.bucket_of(rank))?;
-        EDGES.get(bucket).copied().map(Duration::from_nanos)
-    }
-
-    /// The bucket of the time at this place in the order, from 1.
-    fn bucket_of(&self, rank: f64) -> usize {
-        let mut below: u64 = 0;
-        self.counts
-            .iter()
-            .position(|&count| {
-                below = below.saturating_add(count);
-                below as f64 >= rank
-            })
-            .unwrap_or(TIMES_BUCKETS - 1)
-    }
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Times { counts: [0; TIMES_BUCKETS] }
-    }
-}
-
 /// What a version did to records, by their first attempt: one that succeeds when it is tried again has failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -159,9 +72,10 @@ impl Seen {
             records: self.records.saturating_sub(earlier.records),
             failed: self.failed.saturating_sub(earlier.failed),
             times: Times {
-                counts: std::array::from_fn(|bucket| {
-                    self.times.counts[bucket].saturating_sub(earlier.times.counts[bucket])
-                }),
+                counts: Box::new(std::array::from_fn(|class| {
+                    let (mine, before) = (&self.times.counts[class], &earlier.times.counts[class]);
+                    std::array::from_fn(|bucket| mine[bucket].saturating_sub(before[bucket]))
+                })),
             },
         }
     }
@@ -170,8 +84,9 @@ impl Seen {
     pub fn merge(&mut self, other: &Seen) {
         self.records = self.records.saturating_add(other.records);
         self.failed = self.failed.saturating_add(other.failed);
-        for (mine, theirs) in self.times.counts.iter_mut().zip(other.times.counts) {
-            *mine = mine.saturating_add(theirs);
+        let mine = self.times.counts.as_flattened_mut().iter_mut();
+        for (mine, theirs) in mine.zip(other.times.counts.as_flattened()) {
+            *mine = mine.saturating_add(*theirs);
         }
     }
 
@@ -425,11 +340,13 @@ impl Observer {
     }
 
     fn slower(&mut self, new: &Times, old: &Times, against: Against) -> Option<Reason> {
+        let total = new.count();
+        let (new, old) = new.comparable(old);
         let (count, of_old) = (new.count(), old.count());
-        if count < LEAST_TIMES || of_old < LEAST_TIMES || count == self.counted {
+        if count < LEAST_TIMES || of_old < LEAST_TIMES || total == self.counted {
             return None;
         }
-        self.counted = count;
+        self.counted = total;
         let mut found = None;
         for (quantile, looks) in QUANTILES.into_iter().zip(&mut self.too_long) {
             let least = new.least(quantile);
@@ -473,7 +390,8 @@ impl Observer {
         if share.rate() - old.share().rate() > self.allowed(old.share()) {
             text += "; that is more, but not surely so";
         }
-        let (count, of_old) = (new.times.count(), old.times.count());
+        let (times, of_old) = new.times.comparable(&old.times);
+        let (count, of_old) = (times.count(), of_old.count());
         if count < LEAST_TIMES || of_old < LEAST_TIMES {
             text += &format!("; {count} and {of_old} times are too few to tell whether it is slower");
         }
@@ -498,12 +416,6 @@ fn watching(new: Share, old: Option<(Share, Against)>) -> String {
         }
         Some((old, against)) => format!("{new:#}, against {old} {against}"),
     }
-}
-
-/// How far from its place in the order, as a share of all, a quantile may stand at [`Z`] standard errors. Finite, also
-/// of nothing.
-fn spread(quantile: f64, count: f64) -> f64 {
-    Z * (quantile * (1.0 - quantile) / count.max(1.0)).sqrt()
 }
 
 #[cfg(test)]

@@ -28,14 +28,18 @@ use crate::pipeline::{Ask, Deploys, HandlerSource, Sample};
 
 /// Requests of one token: a command that waits asks ten times a second.
 const EACH: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
-/// Requests with no token that is known, of everybody together: guessing is slow.
-const OF_NOBODY: Rate = Rate { burst: 20, every: Duration::from_millis(200) };
-/// Bodies that are read at once: each may have as many bytes as a module.
-const BODIES: usize = 2;
+/// Of those, requests that change something, each of which is written down.
+const CHANGES: Rate = Rate { burst: 20, every: Duration::from_millis(250) };
+/// Requests without a token that is known, of everybody together.
+const OF_NOBODY: Rate = Rate { burst: 100, every: Duration::from_millis(50) };
+/// Modules that are read at once.
+pub const MODULES: usize = 2;
+/// Other bodies that are read at once.
+const SMALL: usize = 16;
 /// A body of which nothing comes for so long is given up.
 const SILENCE: Duration = Duration::from_secs(10);
 /// A body that is not whole after that is given up.
-const WHOLE: Duration = Duration::from_secs(300);
+const WHOLE: Duration = Duration::from_secs(120);
 /// Bytes of a sample.
 const SAMPLE: usize = 1 << 20;
 /// Bytes of a body that says where a module lies.
@@ -49,20 +53,32 @@ pub const SIGNATURE: &str = "sandmill-signature";
 #[derive(Debug)]
 pub struct Admin {
     tokens: Tokens,
-    buckets: Mutex<Buckets>,
+    buckets: Mutex<Asked>,
     since: Instant,
     reads: Reads,
     module_bytes: usize,
-    bodies: Semaphore,
+    modules: Semaphore,
+    small: Semaphore,
     deploys: OnceLock<Deploys>,
+}
+
+/// How often tokens have asked.
+#[derive(Debug)]
+struct Asked {
+    all: Buckets,
+    changes: Buckets,
 }
 
 impl Admin {
     /// For these tokens, and modules of at most so many bytes.
     pub fn new(tokens: Tokens, reads: Reads, module_bytes: usize) -> Self {
-        let buckets = Mutex::new(Buckets::new(tokens.len(), EACH, OF_NOBODY));
-        let (since, bodies) = (Instant::now(), Semaphore::new(BODIES));
-        Admin { tokens, buckets, since, reads, module_bytes, bodies, deploys: OnceLock::new() }
+        let buckets = Mutex::new(Asked {
+            all: Buckets::new(tokens.len(), EACH, OF_NOBODY),
+            changes: Buckets::new(tokens.len(), CHANGES, OF_NOBODY),
+        });
+        let (modules, small) = (Semaphore::new(MODULES), Semaphore::new(SMALL));
+        let (since, deploys) = (Instant::now(), OnceLock::new());
+        Admin { tokens, buckets, since, reads, module_bytes, modules, small, deploys }
     }
 
     /// From now on deploys can be asked for. Once; a second time says nothing.
@@ -94,22 +110,35 @@ impl Admin {
             (Some(_), Some(_)) => Some(""),
         };
         let who = self.tokens.who(authorization);
-        if route.is_read && self.reads == Reads::Open && matches!(who, Err(Denied::None)) {
-            return Ok(None);
-        }
         let place = who.map_or(NOBODY, Identity::place);
+        let mut asked = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.since.elapsed();
+        let taken = asked.all.take(place, now);
         let taken =
-            self.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(place, self.since.elapsed());
+            taken.and_then(|()| if route.is_change() { asked.changes.take(place, now) } else { Ok(()) });
+        drop(asked);
         taken.map_err(|after| {
             Problem::later(StatusCode::TOO_MANY_REQUESTS, "too many requests; ask more slowly", after)
         })?;
-        let who = who.map_err(|denied| Problem::new(StatusCode::UNAUTHORIZED, denied.to_string()))?;
+        if route.is_read && self.reads == Reads::Open && matches!(who, Err(Denied::None)) {
+            return Ok(None);
+        }
+        let who = who.map_err(|denied| {
+            tracing::warn!(from = from.map(|from| from.to_string()), path = route.path, %denied, "a request was not admitted");
+            Problem::new(StatusCode::UNAUTHORIZED, denied.to_string())
+        })?;
         if !who.may(needs) {
             let text = format!(
                 "token {:?} has the role {:?}, and this needs {:?}",
                 who.name(),
                 who.role().to_string(),
                 needs.to_string()
+            );
+            tracing::warn!(
+                from = from.map(|from| from.to_string()),
+                path = route.path,
+                text,
+                "a request was not admitted"
             );
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
@@ -129,10 +158,11 @@ impl Admin {
             return Err(too_large());
         }
         let busy = |_| {
-            let text = format!("{BODIES} bodies are being read; try again in a moment");
+            let text = "others send as much as can be read at once; try again in a moment";
             Problem::later(StatusCode::SERVICE_UNAVAILABLE, text, Duration::from_secs(1))
         };
-        let _turn = self.bodies.try_acquire().map_err(busy)?;
+        let turns = if most > SAMPLE { &self.modules } else { &self.small };
+        let _turn = turns.try_acquire().map_err(busy)?;
         let slow = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly, or not at all");
         let read = async {
             let mut bytes = Vec::with_capacity(said.unwrap_or(0).min(most as u64) as usize);
@@ -188,9 +218,13 @@ pub(super) fn deploy(shared: Arc<Shared>, call: Call) -> Answering {
         let known = admin.deploys()?.versions(&call.part)?;
         let mode = mode(&call.query)?;
         let running = known.versions.iter().find(|version| Some(version.version) == known.running);
-        let name = query(&call.query, "handler").map(str::to_owned);
-        let name = name.or_else(|| running.map(|running| running.handler.clone())).unwrap_or_default();
-        check_name(&name)?;
+        let name = match query(&call.query, "handler") {
+            Some(name) => {
+                check_name(name)?;
+                name.to_owned()
+            }
+            None => running.map_or_else(String::new, |running| running.handler.clone()),
+        };
         let kind =
             call.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let source = match kind.split(';').next().unwrap_or_default().trim() {
@@ -244,7 +278,12 @@ pub(super) fn sample(shared: Arc<Shared>, call: Call) -> Answering {
         let body = admin.read(&call.headers, call.body, SAMPLE).await?;
         let sample = Sample::from_json_lines(&body).map_err(Problem::bad)?;
         let records = sample.as_ref().map_or(0, |sample| sample.batch.len());
-        admin.deploys()?.set_sample(&call.part, sample)?;
+        let asker =
+            call.asker.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, Denied::None.to_string()))?;
+        let (deploys, pipeline) = (admin.deploys()?.clone(), call.part);
+        // Written down before it counts.
+        let set = tokio::task::spawn_blocking(move || deploys.set_sample(&pipeline, sample, &asker));
+        set.await.map_err(|_| Problem::ours())??;
         Ok(Json(serde_json::json!({ "records": records })).into_response())
     })
 }
@@ -286,7 +325,7 @@ async fn ask(
     });
     match asked.await {
         Ok(story) => Ok((StatusCode::ACCEPTED, Json(story?)).into_response()),
-        Err(_) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the host failed; please report this")),
+        Err(_) => Err(Problem::ours()),
     }
 }
 

@@ -43,7 +43,7 @@ use tokio::sync::watch;
 use crate::telemetry::Registry;
 
 pub use ::http::Method;
-pub use admin::{Admin, SIGNATURE};
+pub use admin::{Admin, MODULES, SIGNATURE};
 pub use auth::{TokenError, Tokens, read_or_make};
 use connections::From;
 use problem::Problem;

@@ -3,8 +3,8 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::VERSION;
 use super::routes::{Answers, Route, Takes, all};
+use super::{SIGNATURE, VERSION};
 
 /// The document, in version 3.1. Without routes of deploys where there are none.
 pub(super) fn document(has_admin: bool) -> Value {
@@ -23,8 +23,15 @@ pub(super) fn document(has_admin: bool) -> Value {
             "responses": { route.status.to_string(): { "description": "done, or begun", "content": answer } },
         });
         for (status, about) in refusals(route) {
+            let headers = match status {
+                "429" | "503" => {
+                    json!({ "Retry-After": { "schema": { "type": "integer" }, "description": "seconds" } })
+                }
+                _ => json!({}),
+            };
             operation["responses"][status] = json!({
                 "description": about,
+                "headers": headers,
                 "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
             });
         }
@@ -71,9 +78,21 @@ fn parameters(route: &Route) -> Vec<Value> {
     let open = open
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     let query = route.query.iter().map(|query| {
-        json!({ "name": query.name, "in": "query", "description": query.about, "schema": { "type": query.kind } })
+        let mut schema = json!({ "type": query.kind });
+        if let Some((least, most)) = query.range {
+            (schema["minimum"], schema["maximum"]) = (json!(least), json!(most));
+        }
+        json!({ "name": query.name, "in": "query", "description": query.about, "schema": schema })
     });
-    open.chain(query).collect()
+    let signature = (route.takes == Takes::Module).then(|| {
+        json!({
+            "name": SIGNATURE,
+            "in": "header",
+            "description": "base64 of the minisign file of the module in the body",
+            "schema": { "type": "string", "contentEncoding": "base64" },
+        })
+    });
+    open.chain(query).chain(signature).collect()
 }
 
 fn refusals(route: &Route) -> Vec<(&'static str, &'static str)> {
@@ -94,7 +113,13 @@ fn refusals(route: &Route) -> Vec<(&'static str, &'static str)> {
         refusals.extend([("408", "the body came too slowly"), ("413", "the body is too large")]);
     }
     if route.takes == Takes::Module {
-        refusals.extend([("409", "it cannot be done here"), ("415", "the body is of another kind")]);
+        refusals.push(("415", "the body is of another kind"));
+    }
+    if route.is_change() {
+        refusals.extend([
+            ("409", "it cannot be done here"),
+            ("500", "it cannot be written down, so it is not done"),
+        ]);
     }
     refusals
 }
@@ -104,6 +129,7 @@ fn body(takes: Takes) -> Option<Value> {
         Takes::Nothing => return None,
         Takes::Module => json!({
             "application/wasm": { "schema": { "type": "string", "contentMediaType": "application/wasm" } },
+            "application/octet-stream": { "schema": { "type": "string" } },
             "application/json": { "schema": {
                 "type": "object",
                 "properties": { "reference": { "type": "string", "description": "oci://HOST/NAME@sha256:DIGEST" } },
@@ -113,5 +139,6 @@ fn body(takes: Takes) -> Option<Value> {
         }),
         Takes::Records => json!({ "application/x-ndjson": { "schema": { "type": "string" } } }),
     };
-    Some(json!({ "required": true, "content": content }))
+    // Without records those that flow count again.
+    Some(json!({ "required": takes != Takes::Records, "content": content }))
 }

@@ -25,6 +25,11 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, text)
     }
 
+    /// The host's own fault.
+    pub fn ours() -> Self {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the host failed; please report this")
+    }
+
     pub fn later(status: StatusCode, text: impl Into<String>, after: Duration) -> Self {
         Problem { retry_after: Some(after), ..Problem::new(status, text) }
     }
@@ -35,6 +40,7 @@ impl From<NotAsked> for Problem {
         let text = reason.to_string();
         match reason {
             NotAsked::Unknown { .. } => Problem::new(StatusCode::NOT_FOUND, text),
+            NotAsked::NotWritten(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text),
             NotAsked::Cannot(_) => Problem::new(StatusCode::CONFLICT, text),
             NotAsked::Busy | NotAsked::Stopping => {
                 Problem::later(StatusCode::SERVICE_UNAVAILABLE, text, Duration::from_secs(1))

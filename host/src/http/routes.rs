@@ -52,6 +52,8 @@ pub(super) struct Query {
     pub name: &'static str,
     /// Of JSON schema.
     pub kind: &'static str,
+    /// Smallest and largest value.
+    pub range: Option<(u32, u32)>,
     pub about: &'static str,
 }
 
@@ -75,6 +77,11 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// True if it changes something.
+    pub fn is_change(&self) -> bool {
+        self.method != Method::GET
+    }
+
     fn open(path: &'static str, about: &'static str, serve: fn(Arc<Shared>, Call) -> Answering) -> Self {
         Route {
             method: Method::GET,
@@ -117,22 +124,31 @@ pub(super) fn all() -> Vec<Route> {
     const TO: Query = Query {
         name: "to",
         kind: "integer",
+        range: None,
         about: "the version that shall run; without it the candidate is taken back, or else the version before runs",
     };
     const DEPLOY: &[Query] = &[
         Query {
             name: "canary",
             kind: "integer",
+            range: Some((1, 99)),
             about: "try it on so many of a hundred keys, 1 to 99, beside what runs",
         },
         Query {
             name: "shadow",
             kind: "boolean",
+            range: None,
             about: "try it on copies of records, for nobody, and compare",
         },
-        Query { name: "handler", kind: "string", about: "the handler's name; without it the one that runs" },
+        Query {
+            name: "handler",
+            kind: "string",
+            range: None,
+            about: "the handler's name; without it the one that runs",
+        },
     ];
-    const LINES: &[Query] = &[Query { name: "lines", kind: "integer", about: "how many, 100 without it" }];
+    const LINES: &[Query] =
+        &[Query { name: "lines", kind: "integer", range: None, about: "how many, 100 without it" }];
     vec![
         Route::open("/metrics", "Metrics in the text format of Prometheus", look::metrics),
         Route::open("/healthz", "Whether the process answers", look::alive),

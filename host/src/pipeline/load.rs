@@ -1,17 +1,17 @@
 //! From a file to a handler that is known to start.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+
+use super::source::{HandlerSource, Read, read_module, read_signature, size_for_people, stamp};
 use super::{StartError, options, workers};
 use crate::cancel::Cancel;
 use crate::config;
-use crate::deploy::registry::{Known, Login, Puller, Reference, ReferenceError};
+use crate::deploy::registry::{Known, Login, Puller};
 use crate::deploy::story::{Step, Teller};
 use crate::deploy::{CompileLimits, Compiler, KeyError, Made, Modules, Policy, Stamp, Store};
 use crate::ids::Fuel;
@@ -20,84 +20,10 @@ use crate::outgoing::{Network, Outgoing};
 use crate::secrets::Secrets;
 use crate::telemetry::Uses;
 use crate::wasm::{
-    Capabilities, Compiled, ComponentLimits, Digest, Engine, EngineConfig, FileLimits, Grants, Instance,
+    Capabilities, Compiled, ComponentLimits, Digest, Engine, EngineConfig, FileLimits, Instance,
     InstanceLimits, InstanceSettings, LoadError, LogLimits, LogSink, MemoryBudget, Module, OutputLimits,
-    Report,
 };
-use crate::worker::{Code, NativeHandler};
-
-/// Where a handler's module comes from.
-#[derive(Clone, Debug)]
-pub enum HandlerSource {
-    /// A file.
-    File(PathBuf),
-    /// Bytes that somebody sent.
-    Sent {
-        /// What to call it.
-        name: String,
-        /// The module.
-        bytes: Arc<[u8]>,
-        /// Text of a minisign file.
-        signature: Option<String>,
-    },
-    /// A module in a registry.
-    Registry(Reference),
-    /// A module of the host's own store.
-    Stored {
-        /// What to call it.
-        name: String,
-        /// Which.
-        digest: Digest,
-    },
-    /// Bytes inside this program.
-    Embedded {
-        /// What to call it.
-        name: &'static str,
-        /// The module.
-        bytes: &'static [u8],
-    },
-    /// Rust inside this program; only `bench` does that.
-    Native {
-        /// What to call it.
-        name: &'static str,
-        /// What is called.
-        handler: Arc<dyn NativeHandler>,
-    },
-}
-
-impl HandlerSource {
-    /// A module in a registry, as `oci://…`.
-    ///
-    /// # Errors
-    /// What is wrong with the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map(HandlerSource::Registry).map_err(|error: ReferenceError| error.to_string())
-    }
-
-    /// The handler's name: the file's, without its ending.
-    pub fn name(&self) -> String {
-        match self {
-            HandlerSource::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            HandlerSource::Sent { name, .. } | HandlerSource::Stored { name, .. } => name.clone(),
-            HandlerSource::Registry(reference) => {
-                reference.repository().rsplit('/').next().unwrap_or_default().to_owned()
-            }
-            HandlerSource::Embedded { name, .. } | HandlerSource::Native { name, .. } => (*name).to_owned(),
-        }
-    }
-
-    fn place(&self) -> String {
-        match self {
-            HandlerSource::File(path) => path.display().to_string(),
-            HandlerSource::Sent { name, .. } => format!("{name} (sent)"),
-            HandlerSource::Registry(reference) => reference.to_string(),
-            HandlerSource::Stored { name, digest } => format!("{name} (version {})", digest.short()),
-            HandlerSource::Embedded { name, .. } | HandlerSource::Native { name, .. } => {
-                format!("{name} (built in)")
-            }
-        }
-    }
-}
+use crate::worker::Code;
 
 /// A handler that is known to start.
 #[derive(Debug)]
@@ -120,21 +46,14 @@ pub struct LoadedHandler {
     pub from: Option<String>,
 }
 
-/// A module, before anything is known of it.
-struct Read {
-    bytes: Arc<[u8]>,
-    signature: Option<String>,
-    /// What its file was like before, if it is from one.
-    file: Option<Stamp>,
-    from: Option<String>,
-}
-
 /// Hears which step of loading begins, and what there is to say of it.
 pub(super) trait Steps {
     /// The step before is over.
     fn begin(&mut self, step: Step);
     /// Of the step that is under way.
     fn detail(&mut self, detail: String);
+    /// This is the module.
+    fn digest(&mut self, digest: &Digest);
 }
 
 /// Nobody listens.
@@ -142,6 +61,8 @@ impl Steps for () {
     fn begin(&mut self, _: Step) {}
 
     fn detail(&mut self, _: String) {}
+
+    fn digest(&mut self, _: &Digest) {}
 }
 
 impl Steps for Teller {
@@ -152,32 +73,10 @@ impl Steps for Teller {
     fn detail(&mut self, detail: String) {
         Teller::detail(self, detail);
     }
-}
 
-/// What a handler's file is like at the moment, and its signature; none if it is not there, or no file.
-pub(super) fn stamp(path: &Path) -> Option<Stamp> {
-    let of_file = |path: &Path| std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let times = |file: &std::fs::Metadata| {
-        (nanos(file.mtime(), file.mtime_nsec()), nanos(file.ctime(), file.ctime_nsec()))
-    };
-    let module = of_file(path)?;
-    let mut stamp =
-        Stamp { file: (module.dev(), module.ino()), size: module.size(), changed: times(&module) };
-    // One that comes later, or is mended, makes another of it.
-    if let Some(signature) = of_file(&signature_of(path)) {
-        let (modified, changed) = times(&signature);
-        stamp.size += signature.size();
-        stamp.changed = (stamp.changed.0.max(modified), stamp.changed.1.max(changed));
+    fn digest(&mut self, digest: &Digest) {
+        self.tell(|story| story.digest = Some(format!("sha256:{digest}")));
     }
-    Some(stamp)
-}
-
-/// Where a module's signature lies.
-fn signature_of(module: &Path) -> PathBuf {
-    let mut name = module.as_os_str().to_owned();
-    name.push(".minisig");
-    name.into()
 }
 
 /// Loads the handlers of one host. Makes the engine with the first module, with room for the instances of all
@@ -201,7 +100,7 @@ pub struct Loader {
 
 /// What the instances of a pipeline share, whatever module they are of.
 #[derive(Clone, Debug)]
-struct Shared {
+pub(super) struct Shared {
     memory: Arc<[Arc<MemoryBudget>]>,
     log: Arc<LogSink>,
     log_limits: LogLimits,
@@ -209,7 +108,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(
+    pub(super) fn of(
         pipeline: &config::Pipeline,
         handler: &str,
         host: &Arc<MemoryBudget>,
@@ -252,7 +151,8 @@ impl Loader {
         let registries = modules.registries.iter().map(|(host, registry)| (host.clone(), known(registry)));
         let puller = Puller::new(registries.collect(), config.host.module_size.bytes());
         Loader {
-            config: config.clone(),
+            // Tokens are nothing to it.
+            config: config.without_tokens(),
             sandbox: None,
             memory,
             network: None,
@@ -293,6 +193,7 @@ impl Loader {
         let name = pipeline.name.clone();
         let Read { bytes, signature, file, from } = self.read(source, pipeline, steps)?;
         steps.detail(size_for_people(bytes.len()));
+        steps.digest(&Digest::of(&bytes));
         let policy = self.policy.as_ref().map_err(|error| StartError::Keys(error.clone()))?;
         // What is part of this program needs nobody's word.
         if let (Some(policy), false) = (policy, matches!(source, HandlerSource::Embedded { .. })) {
@@ -350,7 +251,8 @@ impl Loader {
         match source {
             HandlerSource::File(path) => {
                 let file = stamp(path);
-                let bytes = read_module(path, &self.config.host).map_err(|error| unreadable(&error))?;
+                let bytes =
+                    read_module(path, &file_limits(&self.config.host)).map_err(|error| unreadable(&error))?;
                 let signature = read_signature(path);
                 Ok(Read { file, signature, from: Some(source.place()), ..plain(bytes.into()) })
             }
@@ -366,7 +268,7 @@ impl Loader {
                     reason,
                 })?;
                 let from = Some(reference.at(pulled.manifest_digest).to_string());
-                Ok(Read { signature: pulled.signature, from, ..plain(pulled.module.into()) })
+                Ok(Read { signature: pulled.signature.map(unpacked), from, ..plain(pulled.module.into()) })
             }
             HandlerSource::Sent { bytes, signature, .. } => {
                 Ok(Read { signature: signature.clone(), ..plain(bytes.clone()) })
@@ -383,7 +285,7 @@ impl Loader {
 
     /// What a handler's file holds; none if it cannot be read, or holds more than a module may.
     pub(super) fn digest_of(&self, path: &Path) -> Option<Digest> {
-        read_module(path, &self.config.host).ok().map(|bytes| Digest::of(&bytes))
+        read_module(path, &file_limits(&self.config.host)).ok().map(|bytes| Digest::of(&bytes))
     }
 
     /// The folder of modules.
@@ -399,6 +301,28 @@ impl Loader {
         Ok(self.store.insert(Arc::new(store)).clone())
     }
 
+    /// Keeps a module, for a rollback and a restart.
+    ///
+    /// # Errors
+    /// If the folder of modules cannot be used, or has no room.
+    pub(super) fn keep(&mut self, handler: &LoadedHandler) -> Result<(), StartError> {
+        let (Code::Module(module), Some(bytes)) = (&handler.code, &handler.module) else { return Ok(()) };
+        let put = self.store()?.put(&module.digest(), bytes, handler.signature.as_deref());
+        put.map_err(|reason| StartError::Folder { path: self.data_dir().join("modules"), reason })
+    }
+
+    /// Removes modules that no version names.
+    pub(super) fn tidy(&mut self) {
+        let versions = self.data_dir().join("versions");
+        let tidied = self.store().map(|store| store.tidy(&versions));
+        // There is none where all handlers are part of this program.
+        if let Ok(Err(error)) = tidied
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the folder of modules cannot be tidied");
+        }
+    }
+
     /// Settings for an instance that runs records on trial: with memory, log and counters of its own.
     pub(super) fn trial_settings(
         pipeline: &config::Pipeline,
@@ -412,7 +336,7 @@ impl Loader {
             metrics: Arc::new(options::metrics(pipeline)),
             ..settings.capabilities.clone()
         };
-        let limits = InstanceLimits { log: silent, ..settings.limits.clone() };
+        let limits = InstanceLimits { log: silent, ..settings.limits };
         Arc::new(InstanceSettings {
             limits,
             log: Arc::new(log),
@@ -465,46 +389,23 @@ fn engine_for(config: &config::Config) -> Result<Engine, StartError> {
     })?)
 }
 
-/// A size for people.
-fn size_for_people(bytes: usize) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
+/// The text of a signature, which an annotation holds in base64. One that is not stays what it is, and is no signature.
+fn unpacked(annotation: String) -> String {
+    let text = base64::engine::general_purpose::STANDARD.decode(annotation.trim()).ok();
+    text.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(annotation)
 }
 
-/// The signature beside a module's file, if there is one.
-fn read_signature(module: &Path) -> Option<String> {
-    /// More than the policy looks at.
-    const MOST: u64 = 64 << 10;
-    let mut text = String::new();
-    File::open(signature_of(module)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-/// A module's file, unless it is larger than a module may be.
-fn read_module(path: &Path, host: &config::Host) -> std::io::Result<Vec<u8>> {
-    let (mut bytes, limits) = (Vec::new(), file_limits(host));
-    let file = File::open(path)?;
-    limits.check_size(file.metadata()?.len()).map_err(std::io::Error::other)?;
-    // It may grow while it is read.
-    file.take(limits.size as u64 + 1).read_to_end(&mut bytes)?;
-    limits.check_size(bytes.len() as u64).map_err(std::io::Error::other)?;
-    Ok(bytes)
-}
-
-fn check_needs(compiled: &Compiled, pipeline: &config::Pipeline) -> Result<(), LoadError> {
+pub(super) fn check_needs(compiled: &Compiled, pipeline: &config::Pipeline) -> Result<(), LoadError> {
     let memory = pipeline.limits.memory.bytes();
     Ok(compiled.about().needs.check(&component_limits(pipeline), memory)?)
 }
 
-fn component_limits(pipeline: &config::Pipeline) -> ComponentLimits {
+pub(super) fn component_limits(pipeline: &config::Pipeline) -> ComponentLimits {
     let config::Limits { core_instances, memories, tables, .. } = pipeline.limits;
     ComponentLimits { core_instances, memories, tables }
 }
 
-fn file_limits(host: &config::Host) -> FileLimits {
+pub(super) fn file_limits(host: &config::Host) -> FileLimits {
     FileLimits { size: host.module_size.bytes() as usize, functions: host.module_functions as usize }
 }
 
@@ -515,50 +416,6 @@ fn try_start(module: &Module, settings: &Arc<InstanceSettings>) -> Result<(), Fa
         .map_err(|error| Failure::of(Outcome::HostError, error.to_string()))?;
     let never = Arc::new(Cancel::new());
     runtime.block_on(Instance::start(module, settings, &never)).map(drop)
-}
-
-/// What a file is, and whether a host would refuse it: for `pipeline`, or for one with the limits that pipelines have
-/// by default and everything granted.
-///
-/// # Errors
-/// If the file cannot be read, or there is no sandbox to try it in.
-pub fn inspect(
-    path: &Path,
-    host: &config::Host,
-    pipeline: Option<&config::Pipeline>,
-) -> Result<Report, StartError> {
-    let default = config::Pipeline { name: "inspect".to_owned(), ..config::Pipeline::default() };
-    let grants = pipeline.map_or(Grants::ALL, options::grants);
-    let pipeline = pipeline.unwrap_or(&default);
-    let memory = Arc::new(MemoryBudget::new(host.guest_memory.bytes() as usize));
-    let shared = Shared::of(pipeline, "inspect", &memory, &mut None)?;
-    let bytes = read_module(path, host).map_err(|error| StartError::HandlerFile {
-        pipeline: pipeline.name.clone(),
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    let engine = Engine::new(&EngineConfig {
-        pools: vec![(2, component_limits(pipeline))],
-        stack: host.stack.bytes() as usize,
-        perf_map: false,
-    })?;
-    let modules = Modules::without_cache(compiler(host));
-    let mut report = Report::read(&bytes);
-    match modules.compile(&bytes) {
-        Ok((compiled, took)) => {
-            report.compiled(compiled.about(), took);
-            let loaded =
-                check_needs(&compiled, pipeline).and_then(|()| Module::load(&engine, &compiled, grants));
-            match loaded {
-                Ok(module) => {
-                    report.start(&module, &Arc::new(settings(pipeline, shared)));
-                }
-                Err(reason) => report.refused = Some(reason.to_string()),
-            }
-        }
-        Err(reason) => report.refused = Some(reason.to_string()),
-    }
-    Ok(report)
 }
 
 /// What instances of a pipeline's handler may use besides.
@@ -585,7 +442,7 @@ fn capabilities(
     })
 }
 
-fn compiler(host: &config::Host) -> Compiler {
+pub(super) fn compiler(host: &config::Host) -> Compiler {
     Compiler::new(CompileLimits {
         time: host.compile_time,
         memory: host.compile_memory.bytes(),
@@ -593,7 +450,7 @@ fn compiler(host: &config::Host) -> Compiler {
     })
 }
 
-fn settings(pipeline: &config::Pipeline, shared: Shared) -> InstanceSettings {
+pub(super) fn settings(pipeline: &config::Pipeline, shared: Shared) -> InstanceSettings {
     let Shared { memory, log, log_limits, capabilities } = shared;
     let limits = &pipeline.limits;
     InstanceSettings {

@@ -36,6 +36,12 @@ const SERIES: u64 = 512;
 const PENDING: u64 = 128;
 /// What a module compiles to, as far as known: CPython has 60 MiB.
 const CODE: u64 = 64 << 20;
+/// Modules that are sent at once, or wait for their turn.
+const SENT: u64 = (super::deploys::WAITING + MODULES_READ) as u64;
+/// Modules that are read at once.
+const MODULES_READ: usize = crate::http::MODULES;
+/// The same as most have it: what a few tens of thousands of functions become.
+const SMALL_CODE: u64 = 16 << 20;
 /// Heads of a request and its answer, and the connection's buffers.
 const HEADS: u64 = 192 << 10;
 /// Partitions for which that is within `in_flight.bytes`, or more are reckoned with.
@@ -56,9 +62,7 @@ impl MemoryBound {
             ("their stacks (host.stack)".to_owned(), stacks(config)),
             ("what workers copy out of them at once".to_owned(), copied(config)),
         ];
-        if config.pipelines.iter().any(|pipeline| pipeline.watch) {
-            parts.push(("a deploy".to_owned(), deploy(config)));
-        }
+        parts.push(("deploys".to_owned(), deploys(config)));
         let workers = workers(&config.host);
         for pipeline in &config.pipelines {
             let user: BTreeMap<String, String> =
@@ -108,10 +112,22 @@ fn copied(config: &Config) -> u64 {
     (workers(&config.host) as u64).saturating_mul(largest.unwrap_or(0))
 }
 
-/// One deploy at a time: the file, twice, what it is compiled to, twice, and the instance on trial.
-fn deploy(config: &Config) -> u64 {
+/// One module is loaded at a time: its bytes, twice, what it is compiled to, twice, and an instance on trial beside one of
+/// what runs. Others wait, or are on their way, if they may come over HTTP. Each pipeline keeps the module that ran before,
+/// and may try one, as a shadow with a copied batch and its answer for each worker.
+fn deploys(config: &Config) -> u64 {
+    let module = config.host.module_size.bytes();
     let largest = config.pipelines.iter().map(|pipeline| pipeline.limits.memory.bytes()).max();
-    2 * config.host.module_size.bytes() + 2 * CODE + largest.unwrap_or(0)
+    let sent = if config.http.as_ref().is_some_and(|http| http.admin) { SENT * module } else { 0 };
+    let of_pipeline = |pipeline: &Pipeline| {
+        let shadow = pipeline.batch.bytes.bytes() + pipeline.limits.memory.bytes();
+        2 * SMALL_CODE + workers(&config.host) as u64 * shadow
+    };
+    2 * module
+        + 2 * CODE
+        + 2 * largest.unwrap_or(0)
+        + sent
+        + config.pipelines.iter().map(of_pipeline).sum::<u64>()
 }
 
 /// Each instance that lives may have its stack, and keeps it while it is warm.

@@ -16,17 +16,21 @@
 
 mod deploys;
 mod host;
+mod inspecting;
 mod load;
 mod memory;
 mod options;
 mod signals;
+mod source;
 
 pub use crate::worker::Sample;
 pub use deploys::{Ask, CandidateReport, Deploys, NotAsked, Opened, VersionReport, VersionsReport};
 pub use host::{Ended, Host, HostEvent};
-pub use load::{HandlerSource, LoadedHandler, Loader, inspect};
+pub use inspecting::inspect;
+pub use load::{LoadedHandler, Loader};
 pub use memory::MemoryBound;
 pub use signals::forward_signals;
+pub use source::HandlerSource;
 
 use crate::config;
 

@@ -69,35 +69,44 @@ impl Comparison {
         &self,
         origin: &TopicPartition,
         batch: &Batch,
-        old: &Answer,
+        old: &Result<Answer, Failure>,
         new: &Result<Answer, Failure>,
     ) {
-        let (mut old, mut new) = (
-            Fates::of(old, batch),
-            match new {
-                Ok(answer) => Fates::of(answer, batch),
-                Err(failure) => Fates::all_failed(failure),
-            },
-        );
-        let (mut different, mut failed_old, mut failed_new) = (0, 0, 0);
+        let (mut old, mut new) = (Fates::of(old, batch), Fates::of(new, batch));
         for (index, &offset) in batch.offsets().iter().enumerate() {
-            let (old, new) = (old.next(index), new.next(index));
-            failed_old += u64::from(old.failed.is_some());
-            failed_new += u64::from(new.failed.is_some());
-            if old == new {
-                continue;
-            }
-            different += 1;
-            let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-            if samples.len() < SAMPLES {
-                let partition = origin.to_string();
-                samples.push(Difference { partition, offset, old: old.shown(), new: new.shown() });
-            }
+            self.count(origin, offset, &old.next(index), &new.next(index));
         }
-        self.compared.fetch_add(batch.len() as u64, Relaxed);
-        self.different.fetch_add(different, Relaxed);
-        self.failed_old.fetch_add(failed_old, Relaxed);
-        self.failed_new.fetch_add(failed_new, Relaxed);
+    }
+
+    fn count(&self, origin: &TopicPartition, offset: i64, old: &Fate<'_>, new: &Fate<'_>) {
+        self.compared.fetch_add(1, Relaxed);
+        self.failed_old.fetch_add(u64::from(old.failed.is_some()), Relaxed);
+        self.failed_new.fetch_add(u64::from(new.failed.is_some()), Relaxed);
+        if old == new {
+            return;
+        }
+        self.different.fetch_add(1, Relaxed);
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.len() < SAMPLES {
+            let partition = origin.to_string();
+            samples.push(Difference { partition, offset, old: old.shown(), new: new.shown() });
+        }
+    }
+
+    /// Both ran record `index` of `batch`; the shadow did so alone, as `one`.
+    pub(super) fn add_one(
+        &self,
+        origin: &TopicPartition,
+        batch: &Batch,
+        index: usize,
+        old: &Result<Answer, Failure>,
+        one: &Batch,
+        new: &Result<Answer, Failure>,
+    ) {
+        let mut fates = Fates::of(old, batch);
+        let old = (0..=index).map(|index| fates.next(index)).last();
+        let old = old.unwrap_or(Fate { failed: None, outputs: Vec::new() });
+        self.count(origin, batch.offsets()[index], &old, &Fates::of(new, one).next(0));
     }
 
     /// What it has come to.
@@ -133,14 +142,12 @@ struct Fate<'a> {
 }
 
 impl<'a> Fates<'a> {
-    fn of(answer: &'a Answer, batch: &'a Batch) -> Self {
-        let outputs: Box<dyn Iterator<Item = Output<'a>>> = Box::new(answer.outputs(batch));
-        Fates { outputs: outputs.peekable(), failures: answer.failures(), all: None }
-    }
-
-    fn all_failed(failure: &'a Failure) -> Self {
-        let outputs: Box<dyn Iterator<Item = Output<'a>>> = Box::new(std::iter::empty());
-        Fates { outputs: outputs.peekable(), failures: &[], all: Some(failure) }
+    fn of(answer: &'a Result<Answer, Failure>, batch: &'a Batch) -> Self {
+        let (outputs, failures, all): (Box<dyn Iterator<Item = Output<'a>>>, _, _) = match answer {
+            Ok(answer) => (Box::new(answer.outputs(batch)), answer.failures(), None),
+            Err(failure) => (Box::new(std::iter::empty()), &[][..], Some(failure)),
+        };
+        Fates { outputs: outputs.peekable(), failures, all }
     }
 
     fn next(&mut self, index: usize) -> Fate<'a> {

@@ -80,15 +80,15 @@ pub struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Current,
-    /// The current one, if the canary is gone meanwhile.
-    Canary,
+    /// The canary of this number. Once another is tried, or none, it is the current one: the keys were chosen for it.
+    Canary(u64),
 }
 
 impl Route {
-    /// The keys that a canary runs.
-    pub(super) fn canary(&self) -> Option<&Share> {
+    /// The number of a canary, and the keys that it runs.
+    pub(super) fn canary(&self) -> Option<(u64, &Share)> {
         match &self.candidate {
-            Some(Candidate { role: Role::Canary(share), .. }) => Some(share),
+            Some(Candidate { generation, role: Role::Canary(share) }) => Some((generation.number, share)),
             _ => None,
         }
     }
@@ -103,7 +103,11 @@ impl Route {
 
     fn of(&self, side: Side) -> &Arc<Generation> {
         match (&self.candidate, side) {
-            (Some(Candidate { generation, role: Role::Canary(_) }), Side::Canary) => generation,
+            (Some(Candidate { generation, role: Role::Canary(_) }), Side::Canary(number))
+                if generation.number == number =>
+            {
+                generation
+            }
             _ => &self.current,
         }
     }

@@ -107,11 +107,12 @@ struct Job {
 }
 
 /// What a worker's executor polls.
+#[expect(clippy::large_enum_variant, reason = "a box for each piece of work would cost an allocation")]
 enum Task {
     /// Records that somebody waits for.
     Job(Job),
     /// Records that a shadow runs.
-    Replay(Replay),
+    Replay(Box<Replay>),
 }
 
 /// The workers.
@@ -243,7 +244,11 @@ async fn serve(mut jobs: UnboundedReceiver<Job>, worker: usize, load: &Load, roo
             }
             while let Some(replay) = local.replays.borrow_mut().next() {
                 let (pipeline, weight) = (replay.callee.id, replay.callee.weight);
-                executor.spawn(pipeline, weight, perform(Task::Replay(replay), &local, worker, load));
+                executor.spawn(
+                    pipeline,
+                    weight,
+                    perform(Task::Replay(Box::new(replay)), &local, worker, load),
+                );
             }
             match executor.turn(now) {
                 Some(end) => now = end,
@@ -264,7 +269,7 @@ async fn perform(task: Task, local: &Local, worker: usize, load: &Load) {
         Task::Job(job) => finish(job, local, worker, load).await,
         Task::Replay(replay) => {
             let pipeline = replay.callee.id;
-            if AssertUnwindSafe(run::replay(replay, local)).catch_unwind().await.is_err() {
+            if AssertUnwindSafe(run::replay(*replay, local)).catch_unwind().await.is_err() {
                 tracing::error!("a shadow's call panicked in the host; please report this");
             }
             local.replays.borrow_mut().done(pipeline);

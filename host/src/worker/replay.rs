@@ -6,6 +6,7 @@ use super::{Callee, Comparison, Generation};
 use crate::batch::{Batch, TopicPartition};
 use crate::cancel::Cancel;
 use crate::dispatch::pacing::Allowance;
+use crate::outcome::Failure;
 use crate::wasm::Answer;
 use crate::work::Work;
 
@@ -17,7 +18,8 @@ pub(super) struct Replay {
     pub comparison: Arc<Comparison>,
     pub origin: TopicPartition,
     pub batch: Batch,
-    pub answer: Answer,
+    /// Or why the current generation gave none.
+    pub answer: Result<Answer, Failure>,
     pub allowance: Allowance,
     pub cancel: Arc<Cancel>,
 }
@@ -32,8 +34,14 @@ pub(super) struct Replays {
 
 impl Replays {
     /// The current generation has run `batch`. If the pipeline has a shadow, and that has nothing to run, it runs a copy.
-    pub fn offer(&mut self, callee: &Arc<Callee>, work: &Work, batch: &Batch, answer: Answer) {
-        if !callee.handler.has_candidate() {
+    pub fn offer(
+        &mut self,
+        callee: &Arc<Callee>,
+        work: &Work,
+        batch: &Batch,
+        answer: Result<Answer, &Failure>,
+    ) {
+        if work.attempts > 0 || !callee.handler.has_candidate() {
             return;
         }
         let route = callee.handler.route();
@@ -50,7 +58,7 @@ impl Replays {
             comparison: comparison.clone(),
             origin: work.origin.clone(),
             batch: copy,
-            answer,
+            answer: answer.map_err(Failure::clone),
             allowance: work.allowance,
             cancel: work.cancel.clone(),
         });

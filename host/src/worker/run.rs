@@ -58,16 +58,16 @@ impl<'r> Request<'r> {
 pub(super) async fn run(work: &Work, callee: &Arc<Callee>, local: &Local) -> Report {
     let mut settle = Settle::new(work, callee);
     let count = u32::try_from(work.batch.len()).expect("a batch holds fewer than 2^32 records");
-    callee.sample.take_if_wanted(work);
+    callee.sample.add(work);
     let route = callee.handler.has_candidate().then(|| callee.handler.route());
-    let Some(share) = route.as_ref().and_then(|route| route.canary()) else {
+    let Some((canary_is, share)) = route.as_ref().and_then(|route| route.canary()) else {
         run_part(&work.batch, 0..count, Side::Current, work, callee, local, &mut settle).await;
         return settle.report();
     };
     // The batch may hold records of both: each gets its own, in their order. A key is on one side, so none overtakes another.
     let is_canary = |index: &u32| share.takes(&work.batch.record(*index as usize), &work.origin);
     let (canary, current): (Vec<u32>, Vec<u32>) = (0..count).partition(is_canary);
-    for (side, indices) in [(Side::Current, current), (Side::Canary, canary)] {
+    for (side, indices) in [(Side::Current, current), (Side::Canary(canary_is), canary)] {
         if indices.len() == work.batch.len() {
             run_part(&work.batch, indices, side, work, callee, local, &mut settle).await;
         } else if settle.is_over() {
@@ -97,14 +97,17 @@ async fn run_part<I>(
     match call(&Request::of(work, batch), side, callee, local, settle).await {
         Ok(answered) => {
             let answer = answered.leave(batch, indices, local, settle).await;
-            if side == Side::Current && work.attempts == 0 && !settle.is_over() {
-                local.replays.borrow_mut().offer(callee, work, batch, answer);
+            if side == Side::Current && !settle.is_over() {
+                local.replays.borrow_mut().offer(callee, work, batch, Ok(answer));
             }
         }
         Err(failure) => {
             let indices: Vec<u32> = indices.into_iter().collect();
             match indices[..] {
-                [one] if failure.outcome != Outcome::Revoked => settle.fail(one, &failure).await,
+                [one] if failure.outcome != Outcome::Revoked => {
+                    local.replays.borrow_mut().offer(callee, work, batch, Err(&failure));
+                    settle.fail(one, &failure).await;
+                }
                 _ => isolate(&failure, indices, side, work, callee, local, settle).await,
             }
         }
@@ -146,11 +149,17 @@ async fn isolate(
         part_batch.clear();
         work.batch.copy_to(indices.iter().map(|&index| index as usize), &mut part_batch);
         match call(&Request::of(work, &part_batch), side, callee, local, settle).await {
-            Ok(answered) => drop(answered.leave(&part_batch, indices, local, settle).await),
+            Ok(answered) => {
+                let answer = answered.leave(&part_batch, indices, local, settle).await;
+                local.replays.borrow_mut().offer(callee, work, &part_batch, Ok(answer));
+            }
             Err(failure) if failure.outcome == Outcome::Revoked => settle.revoke(),
             // Its limits were those of the batch: it gets its own in a call of its own.
             Err(failure) if !worth_halving(&failure) => settle.leave(indices),
-            Err(failure) if indices.len() == 1 => settle.fail(first, &failure).await,
+            Err(failure) if indices.len() == 1 => {
+                local.replays.borrow_mut().offer(callee, work, &part_batch, Err(&failure));
+                settle.fail(first, &failure).await;
+            }
             Err(_) => {
                 let second = indices.split_off(indices.len() / 2);
                 parts.push(second);
@@ -333,24 +342,65 @@ async fn instance(
     }
 }
 
-/// Runs for nobody what the current generation has run, and compares.
+/// Runs for nobody what the current generation has run, and compares. A batch without an answer says nothing of its
+/// records: they run again alone, within a bound of time.
 pub(super) async fn replay(replay: Replay, local: &Local) {
-    let Replay { ref callee, ref generation, ref comparison, ref origin, ref batch, ref answer, .. } = replay;
-    let budget =
-        Budget { fuel: replay.allowance.fuel, deadline: replay.allowance.deadline, cancel: &replay.cancel };
-    let Code::Module(module) = &generation.code else { return };
-    let request = Request { origin, batch, budget };
-    let called = sandboxed(module, &request, callee, generation, local).await;
-    let result = called.result.map(|Answered { answer, instance }| {
-        if let Some(instance) = instance {
-            local.instances.borrow_mut().keep(instance, &generation.keeping);
+    let Replay { comparison, origin, batch, answer, .. } = &replay;
+    match shadowed(&replay, batch, local).await {
+        None => comparison.skip(batch.len()),
+        Some(Err(_)) if batch.len() > 1 => {
+            let since = Instant::now();
+            for index in 0..batch.len() {
+                let mut one = Batch::new();
+                batch.copy_to([index], &mut one);
+                let new =
+                    if since.elapsed() > ISOLATION { None } else { shadowed(&replay, &one, local).await };
+                match new {
+                    Some(new) => comparison.add_one(origin, batch, index, answer, &one, &new),
+                    None => comparison.skip(1),
+                }
+            }
         }
-        answer
+        Some(new) => comparison.add(origin, batch, answer, &new),
+    }
+}
+
+/// What a shadow makes of `batch`. None: it says nothing, because there is no room, or the assignment ended. A shadow never
+/// waits for room: calls that somebody waits for come first.
+async fn shadowed(replay: &Replay, batch: &Batch, local: &Local) -> Option<Result<Answer, Failure>> {
+    let Replay { callee, generation, origin, allowance, cancel, .. } = replay;
+    let Generation { keeping, settings, code: Code::Module(module), .. } = &**generation else { return None };
+    let budget = Budget { fuel: allowance.fuel, deadline: allowance.deadline, cancel };
+    let warm = local.instances.borrow_mut().take(keeping);
+    let started = match warm {
+        Some(warm) => Ok(warm),
+        None if keeping.room.has_queue() => return None,
+        None => {
+            let memory = Reserved::new(module, settings, Need::ToStart).ok()?;
+            Instance::start_in(memory, module, settings, cancel).await
+        }
+    };
+    let result = match started {
+        Ok(instance) => instance.call(origin, batch, budget).await.result,
+        Err(failure) => Err(failure),
+    };
+    let result = result.and_then(|(instance, answer)| {
+        check_sizes(&answer, batch, callee)?;
+        local.instances.borrow_mut().keep(instance, keeping);
+        Ok(answer)
     });
     match &result {
-        // The assignment ended, or the host: that says nothing of either.
-        Err(failure) if failure.outcome == Outcome::Revoked => comparison.skip(batch.len()),
-        result => comparison.add(origin, batch, answer, result),
+        Err(failure)
+            if failure.outcome == Outcome::Revoked || matches!(failure.again, Again::WithRoom(_)) =>
+        {
+            keeping.room.ended();
+            None
+        }
+        Err(_) => {
+            keeping.room.ended();
+            Some(result)
+        }
+        Ok(_) => Some(result),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::batch::{Batch, Headers, Record, TopicPartition};
 use crate::ids::Offset;
@@ -17,7 +18,25 @@ const BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Sampler {
     wanted: AtomicBool,
-    taken: Mutex<Option<Sample>>,
+    taken: Mutex<Taken>,
+    enough: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// Of the last time.
+    last: Vec<Sample>,
+    /// Of this time.
+    growing: Vec<Sample>,
+}
+
+impl Taken {
+    /// What has grown is the newest.
+    fn keep(&mut self) {
+        if !self.growing.is_empty() {
+            self.last = std::mem::take(&mut self.growing);
+        }
+    }
 }
 
 /// Records of one partition.
@@ -27,6 +46,57 @@ pub struct Sample {
     pub origin: TopicPartition,
     /// They.
     pub batch: Batch,
+}
+
+impl Default for Sampler {
+    /// Takes the first records that come.
+    fn default() -> Self {
+        Sampler { wanted: AtomicBool::new(true), taken: Mutex::default(), enough: Condvar::new() }
+    }
+}
+
+impl Sampler {
+    /// Takes records that flow, until there are enough or the time is over, and runs `with` on them; where none come, on
+    /// those of the last time.
+    pub fn take<R>(&self, time: Duration, with: impl FnOnce(&[Sample]) -> R) -> R {
+        let lock = || self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().keep();
+        self.wanted.store(true, Ordering::Release);
+        let is_growing = |_: &mut Taken| self.wanted.load(Ordering::Acquire);
+        let waited = self.enough.wait_timeout_while(lock(), time, is_growing);
+        let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.wanted.store(false, Ordering::Release);
+        taken.keep();
+        with(&taken.last)
+    }
+
+    /// Called for each piece of work: one look at a flag.
+    pub(super) fn add(&self, work: &Work) {
+        if !self.wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another worker may have brought the last.
+        if !self.wanted.load(Ordering::Acquire) {
+            return;
+        }
+        let records: usize = taken.growing.iter().map(|sample| sample.batch.len()).sum();
+        let mut bytes: usize = taken.growing.iter().map(|sample| sample.batch.weight()).sum();
+        let few = work.batch.records().take(RECORDS - records.min(RECORDS)).take_while(|record| {
+            bytes += record.weight();
+            bytes <= BYTES
+        });
+        let few = if records == 0 { few.count().max(1) } else { few.count() };
+        let mut batch = Batch::new();
+        work.batch.copy_to(0..few.min(work.batch.len()), &mut batch);
+        if records + few >= RECORDS || bytes > BYTES {
+            self.wanted.store(false, Ordering::Release);
+            self.enough.notify_all();
+        }
+        if few > 0 {
+            taken.growing.push(Sample { origin: work.origin.clone(), batch });
+        }
+    }
 }
 
 /// Records that somebody gives.
@@ -89,46 +159,6 @@ impl Sample {
         }
         let origin = TopicPartition { topic: "sample".into(), partition: 0 };
         Ok((!batch.is_empty()).then_some(Sample { origin, batch }))
-    }
-}
-
-impl Default for Sampler {
-    /// Takes the first records that come.
-    fn default() -> Self {
-        Sampler { wanted: AtomicBool::new(true), taken: Mutex::default() }
-    }
-}
-
-impl Sampler {
-    /// The next call's records are taken; until then there are the last ones.
-    pub fn want(&self) {
-        self.wanted.store(true, Ordering::Relaxed);
-    }
-
-    /// True while no call came since somebody wanted one.
-    pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
-    }
-
-    /// Runs `with` on the newest sample; none: nothing has come yet.
-    pub fn with<R>(&self, with: impl FnOnce(Option<&Sample>) -> R) -> R {
-        with(self.taken.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
-    }
-
-    /// Called for each piece of work: one look at a flag.
-    pub(super) fn take_if_wanted(&self, work: &Work) {
-        if self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::AcqRel) {
-            let mut bytes = 0;
-            let few = work.batch.records().take(RECORDS).take_while(|record| {
-                bytes += record.weight();
-                bytes <= BYTES
-            });
-            let few = few.count().max(1);
-            let mut batch = Batch::new();
-            work.batch.copy_to(0..few.min(work.batch.len()), &mut batch);
-            let sample = Sample { origin: work.origin.clone(), batch };
-            *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
-        }
     }
 }
 

@@ -67,7 +67,8 @@ impl<'w> Settle<'w> {
             self.generation().executions.count_error(outcome);
         }
         // A call of several records that did not answer says nothing of any of them.
-        if self.work.attempts == 0 && (call.answered() || call.records == 1) {
+        let is_revoked = call.ended == Ended::Without(Outcome::Revoked);
+        if self.work.attempts == 0 && (call.answered() || call.records == 1) && !is_revoked {
             self.generation().tally.add_call(call.records, call.spent);
         }
         self.report.calls.each.push(call);

@@ -42,7 +42,7 @@ impl Share {
         // A check sum spreads its input, but not evenly over all of its bits; Fibonacci hashing does (Knuth, The Art of
         // Computer Programming, volume 3, section 6.4).
         let mixed = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        mixed * 100 >> 32 < u64::from(self.percent)
+        ((mixed * 100) >> 32) < u64::from(self.percent)
     }
 }
 

@@ -6,14 +6,14 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::deploy::verdict::{self, Seen, TIMES_BUCKETS, Times};
+use crate::deploy::verdict::{self, CLASSES, Seen, TIMES_BUCKETS, Times};
 
 /// Counts of one generation. Any thread may add and read.
 #[derive(Debug)]
 pub struct Tally {
     done: AtomicU64,
     failed: AtomicU64,
-    times: [AtomicU64; TIMES_BUCKETS],
+    times: [[AtomicU64; TIMES_BUCKETS]; CLASSES],
     /// How long calls waited for an instance that had to be started.
     starts: [AtomicU64; TIMES_BUCKETS],
 }
@@ -23,7 +23,7 @@ impl Default for Tally {
         Tally {
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            times: [const { AtomicU64::new(0) }; TIMES_BUCKETS],
+            times: [const { [const { AtomicU64::new(0) }; TIMES_BUCKETS] }; CLASSES],
             starts: [const { AtomicU64::new(0) }; TIMES_BUCKETS],
         }
     }
@@ -39,10 +39,10 @@ impl Tally {
         }
     }
 
-    /// Adds a call of so many records, which took so long.
+    /// Adds a call of so many records, which took so long. It counts once: what its records took is one measurement.
     pub(super) fn add_call(&self, records: u32, spent: Duration) {
         if let Some(each) = spent.checked_div(records) {
-            self.times[verdict::bucket(each)].fetch_add(records.into(), Relaxed);
+            self.times[verdict::class(records)][verdict::bucket(each)].fetch_add(1, Relaxed);
         }
     }
 
@@ -62,7 +62,7 @@ impl Tally {
     /// All of it as it stands.
     pub fn read(&self) -> Seen {
         let (done, failed) = (self.done.load(Relaxed), self.failed.load(Relaxed));
-        let times = std::array::from_fn(|bucket| self.times[bucket].load(Relaxed));
-        Seen { records: done + failed, failed, times: Times::from_counts(times) }
+        let times = self.times.each_ref().map(|class| class.each_ref().map(|count| count.load(Relaxed)));
+        Seen { records: done + failed, failed, times: Times::from_classes(Box::new(times)) }
     }
 }

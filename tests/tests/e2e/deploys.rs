@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandmill_tests::guests::guest;
 use sandmill_tests::host::{Home, Host};
@@ -12,7 +12,8 @@ use sandmill_tests::job::Job;
 use sandmill_tests::kafka::Kafka;
 use sandmill_tests::ledger::{Ledger, Order, over_keys};
 use sandmill_tests::producer::Producer;
-use sandmill_tests::releases::{self, Manner, name, put, version_of};
+use sandmill_tests::reader::Record;
+use sandmill_tests::releases::{self, Manner, Operator, name, put, version_of};
 use serde_json::Value;
 
 const KEYS: usize = 100;
@@ -128,4 +129,45 @@ fn what_cannot_run_leaves_the_old_one_in_its_place_and_says_at_which_step_it_fai
     ledger.compare(&[&outputs], Order::Key).assert_exact();
     let of = |number| outputs.iter().filter(|output| output.text() == name(number)).count();
     assert_eq!((of(0), of(1)), (400, 100));
+}
+
+#[test]
+fn a_swap_every_second_while_the_workers_are_saturated_loses_and_repeats_nothing() {
+    let kafka = Kafka::shared();
+    let modules = Home::new();
+    let (mut job, path) = job(kafka, &modules);
+    job.output = kafka.new_topic("builds", 1);
+    let producer = Producer::new(kafka);
+    let mut ledger = Ledger::default();
+    // Each fourth record takes some milliseconds: the workers always have more than they can do.
+    let busy = |number| releases::build(number, Manner::Waits);
+    put(&path, &busy(0));
+    ledger.produce(&producer, &job.input, over_keys(10_000, KEYS, |_| b"x".to_vec()));
+    let mut host = job.start();
+    host.wait_ready();
+    let swaps: u32 = if sandmill_tests::full() { 60 } else { 6 };
+    let operator = Operator::of(&job.home, &mut host, &job.name);
+    for number in 1..=swaps {
+        let since = Instant::now();
+        drop(operator.deploy(&busy(number), &[]));
+        host.wait_until("a second was over", LONG, |_| {
+            let open = kafka.offsets_in(&job.input) - kafka.offsets_in(&job.output);
+            assert!(open > 0, "the workers ran dry");
+            if open < 10_000 {
+                ledger.produce(&producer, &job.input, over_keys(5_000, KEYS, |_| b"x".to_vec()));
+            }
+            since.elapsed() >= Duration::from_secs(1)
+        });
+    }
+    job.await_done(&mut host);
+    assert_eq!(host.terminate().code, 0);
+    let outputs = job.outputs();
+    ledger.compare(&[&outputs], Order::Key).assert_exact();
+    let mut newest: BTreeMap<_, String> = BTreeMap::new();
+    for output in &outputs {
+        let before = newest.insert(output.key.clone(), output.text());
+        assert!(before.is_none_or(|before| before <= output.text()), "a key went back to {}", output.text());
+    }
+    let builds: BTreeSet<_> = outputs.iter().map(Record::text).collect();
+    assert_eq!(builds.len() as u32, swaps + 1);
 }

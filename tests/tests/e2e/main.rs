@@ -31,4 +31,5 @@ mod registries;
 mod releases;
 mod sharing;
 mod stuck;
+mod trust;
 mod waiting;

@@ -25,6 +25,8 @@ fn small<'a>(kafka: &'a Kafka, partitions: i32) -> Job<'a> {
         .kafka("queue.buffering.max.kbytes", "8192")
         .kafka("queue.buffering.max.messages", "10000")
         .then("halt", 1_000)
+        // Modules that may be sent count as well.
+        .set_host("module_size", "\"4MiB\"")
 }
 
 #[test]
@@ -35,7 +37,7 @@ fn large_records_behind_one_that_is_stuck_stay_at_the_broker() {
     let stuck =
         |partition| Outgoing { partition: Some(partition), ..Outgoing::keyed("stuck", "retry:9:3600000") };
     producer.send(&job.input, &[stuck(0), stuck(1)]);
-    let count: u64 = if sandmill_tests::full() { 1_000 } else { 600 };
+    let count: u64 = if sandmill_tests::full() { 1_200 } else { 900 };
     for _ in 0..count / 50 {
         producer
             .send(&job.input, &over_keys(50, 50, |at| [b"ok ", vec![b'x'; LARGE + at].as_slice()].concat()));

@@ -162,10 +162,7 @@ fn a_canary_runs_its_share_of_the_keys_each_of_them_alone_until_it_is_promoted()
     let promoted = operator.ask("promote", &[]);
     assert_eq!((&promoted["state"], &promoted["version"]), (&json!("done"), &json!(2)));
     let again = operator.run("promote", &[]);
-    assert!(
-        again.code == 3 && again.stderr.contains("nothing to promote") || again.stderr.contains("no canary"),
-        "{again:?}"
-    );
+    assert!(again.code == 3 && again.stderr.contains("no canary"), "{again:?}");
     drop(operator);
     let before = stage.job.outputs().len();
     stage.feed_and_wait(1_000, &mut host);
@@ -350,16 +347,24 @@ fn memory_returns_after_many_swaps() {
     let (url, pipeline) = (host.url(), stage.job.name.clone());
     let token = std::fs::read_to_string(stage.job.home.path().join("cache/sandmill/token")).expect("a token");
     let authorization = format!("Bearer {}", token.trim());
-    let builds = [build(0, Manner::Works), build(1, Manner::Works)];
     let mut swap = |host: &mut Host, number: usize| {
         let path = format!("{url}/api/v1/pipelines/{pipeline}/deploy?handler=stamp");
-        let sent = ureq::post(&path)
-            .header("authorization", &authorization)
-            .header("content-type", "application/wasm")
-            .send(&builds[number % 2][..]);
-        let mut sent = sent.expect("it is taken");
-        let story: Value =
-            serde_json::from_str(&sent.body_mut().read_to_string().expect("text")).expect("JSON");
+        let module = build(u32::try_from(number).expect("small"), Manner::Works);
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let mut story = Value::Null;
+        // Four a second, once the rest is used up.
+        host.wait_until("it was taken", LONG, |_| {
+            let sent = agent
+                .post(&path)
+                .header("authorization", &authorization)
+                .header("content-type", "application/wasm")
+                .send(&module[..]);
+            let mut sent = sent.expect("it answers");
+            let text = sent.body_mut().read_to_string().expect("text");
+            story = serde_json::from_str(&text).expect("JSON");
+            assert!([202, 429].contains(&sent.status().as_u16()), "{story:#}");
+            sent.status() == 202
+        });
         let path = format!("/api/v1/deploys/{}", story["id"]);
         host.wait_until("it was deployed", LONG, |host| {
             let (_, text) = host.get(&path).expect("it answers");
@@ -375,10 +380,70 @@ fn memory_returns_after_many_swaps() {
     (1..=warm).for_each(|number| swap(&mut host, number));
     let before = host.resident_bytes();
     (warm + 1..=warm + swaps).for_each(|number| swap(&mut host, number));
+    host.wait_until("nothing was left of the builds before", LONG, |host| {
+        host.log().matches("nothing is left of the generation before").count() == warm + swaps
+    });
     let after = host.resident_bytes();
-    // Each module has 100 KiB of code and more beside it: a hundredth of them kept would show.
-    assert!(after < before + (16 << 20), "{} MiB grew to {} MiB", before >> 20, after >> 20);
+    // Each of them is another module, of 100 KiB of code and as much beside it.
+    let allowed = before + (4 << 20) + swaps as u64 * (40 << 10);
+    assert!(after < allowed, "{} MiB grew to {} MiB", before >> 20, after >> 20);
     stage.job.await_done(&mut host);
     assert_eq!(host.terminate().code, 0);
     stage.assert_exact();
+}
+
+#[test]
+fn of_a_shadow_that_traps_only_the_records_at_fault_differ_and_it_is_taken_back() {
+    let kafka = Kafka::shared();
+    let mut stage = Stage::new(kafka);
+    // Tried before a record has come: nothing else keeps it from running.
+    let mut host = stage.job.start();
+    host.wait_ready();
+    stage.operator(&mut host).deploy(&build(0, Manner::Traps), &["--shadow"]);
+    let mut compared = Value::Null;
+    host.wait_until("it was taken back", LONG, |host| {
+        stage.feed(100);
+        let candidate = stage.operator(host).versions()["candidate"].clone();
+        if candidate["shadow"].is_object() {
+            compared = candidate["shadow"].clone();
+        }
+        host.log().contains("the new version is taken back")
+    });
+    let number = |key: &str| compared[key].as_f64().expect("a number");
+    assert!(number("compared") > 0.0 && number("different") < 0.5 * number("compared"), "{compared:#}");
+    for sample in compared["samples"].as_array().expect("a list") {
+        assert!(sample["offset"].as_u64().is_some_and(|offset| offset.is_multiple_of(4)), "{sample}");
+        assert!(sample["new"].as_str().is_some_and(|new| new.contains("trap")), "{sample}");
+    }
+    stage.job.await_done(&mut host);
+    assert!(stage.job.dead().is_empty(), "nobody else felt it");
+    assert_eq!(host.terminate().code, 0);
+    stage.assert_exact();
+}
+
+#[test]
+fn a_file_that_was_refused_does_not_run_after_a_restart_either() {
+    let kafka = Kafka::shared();
+    let mut stage = Stage::new(kafka);
+    let mut host = stage.job.start();
+    host.wait_ready();
+    stage.feed_and_wait(200, &mut host);
+    put(&stage.job.home.path().join("stamp.wasm"), &build(1, Manner::Traps));
+    host.wait_until("it was refused", LONG, |host| {
+        host.status()["pipelines"][0]["last_deploy"]["step"] == "sample"
+    });
+    assert_eq!(host.terminate().code, 0);
+    let mut host = stage.job.start();
+    host.wait_ready();
+    stage.feed_and_wait(200, &mut host);
+    // Nor one that is put there meanwhile and cannot run.
+    assert_eq!(host.terminate().code, 0);
+    put(&stage.job.home.path().join("stamp.wasm"), b"a note");
+    let mut host = stage.job.start();
+    host.wait_ready();
+    assert!(host.log().contains("the version that ran before does"), "{}", host.log());
+    stage.feed_and_wait(200, &mut host);
+    assert_eq!(host.terminate().code, 0);
+    let outputs = stage.assert_exact();
+    assert_eq!(by_build(&outputs), BTreeMap::from([(name(0), 600)]));
 }

@@ -91,7 +91,15 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        parse(text).map_err(|wrong| ReferenceError { text: text::head(text, ECHO).to_owned(), wrong })
+        parse(text).map_err(|wrong| {
+            // Who is before the `@` of a host may have a password there.
+            let host = text.strip_prefix(SCHEME).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            let shown = match host.rsplit_once('@') {
+                Some((login, _)) => text.replacen(login, "<redacted>", 1),
+                None => text.to_owned(),
+            };
+            ReferenceError { text: text::head(&shown, ECHO).to_owned(), wrong }
+        })
     }
 }
 

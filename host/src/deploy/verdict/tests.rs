@@ -1,7 +1,19 @@
 use fastrand::Rng;
 use proptest::prelude::*;
 
+use super::times::{EDGES, OfClass};
 use super::*;
+
+/// Of calls of one record.
+impl Times {
+    fn least(&self, quantile: f64) -> Duration {
+        OfClass(&self.counts[0]).least(quantile)
+    }
+
+    fn most(&self, quantile: f64) -> Option<Duration> {
+        OfClass(&self.counts[0]).most(quantile)
+    }
+}
 
 const WATCH: Duration = Duration::from_secs(300);
 const RULE: Rule = Rule { error_increase: 0.01, slowdown: 2.0, of_watch: WATCH };
@@ -235,9 +247,9 @@ fn buckets_are_a_fourth_of_a_doubling_apart_from_a_microsecond_to_an_hour() {
 fn what_is_near_the_middle_is_on_neither_side_of_it_for_sure() {
     let (fast, slow) = (millis(1), millis(100));
     let mut both = times(4_900, fast);
-    both.counts[bucket(slow)] = 5_100;
+    both.counts[0][bucket(slow)] = 5_100;
     assert!(both.least(0.5) < fast && both.most(0.5) > Some(slow), "it may be either");
-    both.counts[bucket(slow)] = 6_000;
+    both.counts[0][bucket(slow)] = 6_000;
     assert!(both.least(0.5) > fast, "it is surely slow");
     assert_eq!(times(100, fast).most(0.95), None, "the longest of a hundred may be too short");
     assert_eq!((Times::default().least(0.5), Times::default().most(0.5)), (Duration::ZERO, None));
@@ -312,9 +324,9 @@ proptest! {
         (a, b) in (0_u64..1 << 60, 0_u64..1 << 60), (c, d) in (0_u64..1 << 60, 0_u64..1 << 60), at in 0..TIMES_BUCKETS,
     ) {
         let mut earlier = seen(a, b);
-        earlier.times.counts[at] = c;
+        earlier.times.counts[0][at] = c;
         let mut more = seen(c, d);
-        more.times.counts[TIMES_BUCKETS - 1 - at] = a;
+        more.times.counts[0][TIMES_BUCKETS - 1 - at] = a;
         let mut whole = earlier.clone();
         whole.merge(&more);
         prop_assert_eq!(whole.since(&earlier), more);
@@ -364,7 +376,7 @@ fn add_times(random: &mut Rng, times: &mut Times, version: Version, records: u64
     for _ in 0..records {
         // Box and Muller, 1958.
         let normal = (-2.0 * (1.0 - random.f64()).ln()).sqrt() * (std::f64::consts::TAU * random.f64()).cos();
-        times.counts[bucket(version.takes.mul_f64(normal.exp()))] += 1;
+        times.counts[0][bucket(version.takes.mul_f64(normal.exp()))] += 1;
     }
 }
 
@@ -478,4 +490,31 @@ fn a_version_as_fast_as_before_is_never_found_slower_and_a_slow_one_is() {
         assert!(needed.last().is_none_or(|last| *last <= all), "{factor} times as slow: {needed:?}");
         assert!(needed.get(30).is_none_or(|middle| *middle <= half), "{factor} times as slow: {needed:?}");
     }
+}
+
+#[test]
+fn times_are_compared_between_calls_of_about_as_many_records() {
+    assert_eq!([1, 2, 3, 4, 127, 128, u32::MAX].map(class), [0, 1, 1, 2, 6, 7, 7]);
+    // The same handler: a call costs 50 ms, whatever it holds. One side has calls of one record, the other of 64.
+    let of = |records: u32, calls: u64| {
+        let mut times = Times::default();
+        times.counts[class(records)][bucket(Duration::from_millis(50) / records)] = calls;
+        times
+    };
+    let mut observer = Observer::new(RULE);
+    let mut looks = |new: Times, old: Times| {
+        (1..=5).any(|look| {
+            let mut more = new.clone();
+            more.counts[0][0] += look;
+            let new = Seen { records: 100_000, failed: 0, times: more };
+            let old = Seen { records: 100_000, failed: 0, times: old.clone() };
+            let since = Duration::from_secs(5 * look);
+            matches!(observer.look(since, &new, Baseline::SameTime(&old)), Verdict::RollBack(_))
+        })
+    };
+    assert!(!looks(of(1, 50_000), of(64, 50_000)), "the same module was taken back");
+    assert!(!looks(of(64, 999), of(64, 50_000)), "of too few calls");
+    let mut slow = Times::default();
+    slow.counts[class(64)][bucket(Duration::from_millis(200) / 64 * 4)] = 5_000;
+    assert!(looks(slow, of(64, 5_000)), "what is surely slow was not found");
 }

@@ -18,7 +18,8 @@
 //! |---|---|
 //! | `mod.rs` | the handle for others, and the two threads |
 //! | `opening.rs` | what a pipeline starts with: its file, or what was deployed |
-//! | `line.rs` | the versions of one pipeline, and how one follows another |
+//! | `line.rs` | the versions of one pipeline: what is asked for, and what is seen |
+//! | `switching.rs` | how one version follows another |
 //! | `watched.rs` | a new version that is watched |
 //! | `trial.rs` | a module runs a sample of records |
 //! | `report.rs` | what is told of versions |
@@ -26,6 +27,7 @@
 mod line;
 mod opening;
 mod report;
+mod switching;
 mod trial;
 mod watched;
 
@@ -42,12 +44,14 @@ pub use opening::Opened;
 pub use report::{CandidateReport, VersionReport, VersionsReport};
 
 use super::StartError;
-use super::load::{HandlerSource, LoadedHandler, Loader};
+use super::load::{LoadedHandler, Loader};
+use super::source::HandlerSource;
 use crate::config;
 use crate::deploy::audit::{Audit, Entry, Stage};
 use crate::deploy::history::Mode;
 use crate::deploy::story::{Action, Asker, Step, Stories, Story, Teller};
 use crate::time::unix_millis;
+use crate::wasm::Digest;
 use crate::worker::{Sample, Workers};
 use line::Refused;
 use trial::Trial;
@@ -56,8 +60,8 @@ use trial::Trial;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is looked whether a generation is gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// Requests that wait for their turn, over all pipelines; their modules are in memory.
-const WAITING: usize = 8;
+/// Modules that wait for their turn in memory, over all pipelines.
+pub(super) const WAITING: usize = 4;
 
 /// What somebody asks for.
 #[derive(Debug)]
@@ -90,6 +94,8 @@ pub enum NotAsked {
     Stopping,
     #[error("{0}")]
     Cannot(String),
+    #[error("it cannot be written down in the audit log, so it is not done: {0}")]
+    NotWritten(String),
 }
 
 /// Asks for deploys and tells of them. Any thread; as many as want it.
@@ -113,27 +119,45 @@ impl Shared {
     /// Writes down what somebody asks for, or what came of it.
     fn write_down(&self, asker: &Asker, stage: Stage, story: &Story) -> std::io::Result<()> {
         let Some(audit) = &self.audit else { return Ok(()) };
+        let mode = match story.mode {
+            Mode::Full => None,
+            Mode::Canary { percent } => Some(format!("canary of {percent} %")),
+            Mode::Shadow => Some("shadow".to_owned()),
+        };
         audit.write(&Entry {
-            unix_ms: unix_millis(),
-            who: Some(asker.name.clone()),
-            role: asker.role,
-            from: asker.from,
-            action: story.action.as_str().to_owned(),
-            pipeline: Some(story.pipeline.clone()),
+            module: story.from.clone(),
+            mode,
             digest: story.digest.clone(),
             version: story.version,
-            result: stage,
             reason: story
                 .refused
                 .as_ref()
                 .map(|refused| format!("{}: {}", refused.step.as_str(), refused.reason)),
+            ..self.entry(asker, stage, story.action.as_str(), &story.pipeline)
         })
+    }
+
+    fn entry(&self, asker: &Asker, stage: Stage, action: &str, pipeline: &str) -> Entry {
+        Entry {
+            unix_ms: unix_millis(),
+            who: Some(asker.name.clone()),
+            role: asker.role,
+            from: asker.from,
+            action: action.to_owned(),
+            pipeline: Some(pipeline.to_owned()),
+            module: None,
+            mode: None,
+            digest: None,
+            version: None,
+            result: stage,
+            reason: None,
+        }
     }
 }
 
 /// What the thread that decides is told.
 enum Message {
-    Asked { pipeline: String, ask: Ask, teller: Teller, turn: Turn },
+    Asked { pipeline: String, ask: Ask, teller: Teller, turn: Option<Turn> },
     Sample { pipeline: String, sample: Option<Sample> },
     Loaded(Loaded),
     Stop,
@@ -169,6 +193,8 @@ struct Load {
     source: HandlerSource,
     purpose: Purpose,
     trial: Option<Trial>,
+    /// How often something was taken back when it was asked for.
+    rollbacks: u64,
     teller: Teller,
     turn: Option<Turn>,
 }
@@ -178,6 +204,9 @@ struct Loaded {
     line: usize,
     source: HandlerSource,
     purpose: Purpose,
+    rollbacks: u64,
+    /// What was read, whatever came of it.
+    digest: Option<Digest>,
     teller: Teller,
     turn: Option<Turn>,
     result: Result<LoadedHandler, Refused>,
@@ -218,18 +247,28 @@ impl Deploys {
         if let (Mode::Shadow, Some(reason)) = (mode, no_shadow) {
             return Err(NotAsked::Cannot(reason.clone()));
         }
-        let one_more = |waiting: usize| (waiting < WAITING).then_some(waiting + 1);
-        if shared.waiting.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
-            return Err(NotAsked::Busy);
-        }
-        let turn = Turn(shared.clone());
+        let turn = match ask {
+            Ask::Deploy { .. } => {
+                let one_more = |waiting: usize| (waiting < WAITING).then_some(waiting + 1);
+                let taken = shared.waiting.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+                taken.map_err(|_| NotAsked::Busy)?;
+                Some(Turn(shared.clone()))
+            }
+            // To take something back never waits behind those.
+            Ask::Rollback { .. } | Ask::Promote => None,
+        };
         let teller = shared.stories.begin(pipeline, action, mode, asker);
         let id = teller.id();
+        match &ask {
+            Ask::Deploy { source, .. } => teller.tell(|story| story.from = source.written()),
+            Ask::Rollback { to } => teller.tell(|story| story.version = *to),
+            Ask::Promote => {}
+        }
         if let Some(story) = shared.stories.get(id)
             && let Err(error) = shared.write_down(teller.asker(), Stage::Asked, &story)
         {
             teller.forget();
-            return Err(NotAsked::Cannot(format!("it cannot be written down, so it is not done: {error}")));
+            return Err(NotAsked::NotWritten(error.to_string()));
         }
         self.send(Message::Asked { pipeline: pipeline.to_owned(), ask, teller, turn })?;
         Ok(id)
@@ -238,9 +277,19 @@ impl Deploys {
     /// Gives the records on which modules are tried from now on; none: those that flow.
     ///
     /// # Errors
-    /// If there is no such pipeline.
-    pub fn set_sample(&self, pipeline: &str, sample: Option<Sample>) -> Result<(), NotAsked> {
+    /// If there is no such pipeline, or it cannot be written down.
+    pub fn set_sample(&self, pipeline: &str, sample: Option<Sample>, asker: &Asker) -> Result<(), NotAsked> {
         self.versions(pipeline)?;
+        let records = sample.as_ref().map_or(0, |sample| sample.batch.len());
+        let entry = Entry {
+            reason: Some(format!("{records} records")),
+            ..self.0.entry(asker, Stage::Done, "sample", pipeline)
+        };
+        self.0
+            .audit
+            .iter()
+            .try_for_each(|audit| audit.write(&entry))
+            .map_err(|error| NotAsked::NotWritten(error.to_string()))?;
         self.send(Message::Sample { pipeline: pipeline.to_owned(), sample })
     }
 
@@ -332,8 +381,10 @@ impl Deployer {
     /// Begins no further deploy.
     pub(super) fn stop(&self) {
         let messages = self.deploys.0.messages.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Who is gone has stopped.
-        let _ = messages.map(|messages| messages.send(Message::Stop));
+        if let Some(messages) = messages {
+            // Who is gone has stopped.
+            let _ = messages.send(Message::Stop);
+        }
     }
 }
 
@@ -351,20 +402,24 @@ impl Drop for Deployer {
 
 /// Loads one module after the other, until nobody wants any more.
 fn load_all(mut loader: Loader, to_load: &Receiver<Load>, messages: &Sender<Message>) {
-    while let Ok(Load { line, pipeline, source, purpose, trial, mut teller, turn }) = to_load.recv() {
+    while let Ok(load) = to_load.recv() {
+        let Load { line, pipeline, source, purpose, trial, rollbacks, mut teller, turn } = load;
         let load = AssertUnwindSafe(|| {
             let handler = loader.load_in_steps(&source, &pipeline, &mut teller)?;
             if let Some(trial) = trial {
                 teller.begin(Step::Sample);
                 teller.detail(trial.run(&pipeline, &handler)?);
             }
+            loader.keep(&handler)?;
             Ok(handler)
         });
         let result = catch_unwind(load).unwrap_or_else(|_| Err(Refused::panicked(&pipeline.name)));
-        let loaded = Message::Loaded(Loaded { line, source, purpose, teller, turn, result });
-        if messages.send(loaded).is_err() {
+        let digest = teller.digest();
+        let loaded = Loaded { line, source, purpose, rollbacks, digest, teller, turn, result };
+        if messages.send(Message::Loaded(loaded)).is_err() {
             return;
         }
+        loader.tidy();
     }
 }
 

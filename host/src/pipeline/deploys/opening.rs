@@ -1,13 +1,13 @@
 //! What a pipeline starts with: its handler's file, or what was deployed over it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::config;
 use crate::deploy::history::{AtStart, Brought, FileSeen, History, Source};
-use crate::deploy::{Journal, Stamp, Store};
+use crate::deploy::{Journal, Stamp};
 use crate::pipeline::StartError;
-use crate::pipeline::load::{HandlerSource, LoadedHandler, Loader, stamp};
+use crate::pipeline::load::{LoadedHandler, Loader};
+use crate::pipeline::source::{HandlerSource, stamp};
 use crate::time::unix_millis;
 use crate::wasm::Digest;
 use crate::worker::Code;
@@ -21,7 +21,6 @@ pub struct Opened {
     pub(super) file: Option<(PathBuf, Option<Stamp>)>,
     pub(super) history: History,
     pub(super) journal: Option<Journal>,
-    pub(super) store: Arc<Store>,
 }
 
 impl Loader {
@@ -38,24 +37,29 @@ impl Loader {
         let folder = self.data_dir().join("versions");
         let opened = Journal::open(&folder, &pipeline.name)
             .map_err(|reason| StartError::Folder { path: folder.clone(), reason })?;
-        let (journal, mut history) = match opened {
-            Some((journal, history)) => (Some(journal), history),
-            None => {
-                tracing::warn!(
-                    pipeline = pipeline.name,
-                    folder = %folder.display(),
-                    "another host keeps this pipeline's versions there: what is deployed to this one does not survive \
-                     its restart; give it a `host.data_dir` of its own"
-                );
-                (None, History::default())
-            }
-        };
+        let (journal, mut history) = opened;
+        if journal.is_none() {
+            tracing::warn!(
+                pipeline = pipeline.name,
+                folder = %folder.display(),
+                "another host keeps this pipeline's versions there: what is deployed to this one does not survive its \
+                 restart; give it a `host.data_dir` of its own"
+            );
+        }
         let store = self.store()?;
         let seen = stamp(path);
-        if let Some(handler) = self.deployed(path, pipeline, &history) {
-            return Ok(Opened { handler, file: Some((path.clone(), seen)), history, journal, store });
+        if let Some(handler) = self.deployed(path, pipeline, &history)? {
+            return Ok(Opened { handler, file: Some((path.clone(), seen)), history, journal });
         }
-        let handler = self.load(source, pipeline)?;
+        let handler = match self.load(source, pipeline) {
+            Ok(handler) => handler,
+            Err(error) => match self.before(&error, pipeline, &history) {
+                Some(handler) => {
+                    return Ok(Opened { handler, file: Some((path.clone(), None)), history, journal });
+                }
+                None => return Err(error),
+            },
+        };
         if let (Code::Module(module), Some(bytes)) = (&handler.code, &handler.module) {
             let digest = module.digest();
             let is_running = history
@@ -78,24 +82,22 @@ impl Loader {
             }
         }
         let file = Some((path.clone(), handler.file));
-        Ok(Opened { handler, file, history, journal, store })
+        Ok(Opened { handler, file, history, journal })
     }
 
-    /// What was deployed, if that is newer than the file and can be run.
+    /// What was deployed, if that is newer than the file, and is what it was.
     fn deployed(
         &mut self,
         path: &Path,
         pipeline: &config::Pipeline,
         history: &History,
-    ) -> Option<LoadedHandler> {
-        let digest = self.digest_of(path);
-        let seen = FileSeen {
-            path: path.to_string_lossy().into_owned(),
-            // One that cannot be read has not changed.
-            digest: digest.or_else(|| history.file().map(|file| file.digest))?,
-        };
-        let AtStart::Version(number) = history.at_start(&seen) else { return None };
-        let version = history.version(number)?;
+    ) -> Result<Option<LoadedHandler>, StartError> {
+        // A file that cannot be read has not changed.
+        let digest = self.digest_of(path).or_else(|| history.file().map(|file| file.digest));
+        let Some(digest) = digest else { return Ok(None) };
+        let seen = FileSeen { path: path.to_string_lossy().into_owned(), digest };
+        let AtStart::Version(number) = history.at_start(&seen) else { return Ok(None) };
+        let Some(version) = history.version(number) else { return Ok(None) };
         let source = HandlerSource::Stored { name: version.handler.clone(), digest: version.digest };
         let name = &pipeline.name;
         match self.load(&source, pipeline) {
@@ -108,9 +110,10 @@ impl Loader {
                     by,
                     "a deployed version runs: the handler's file has not changed since"
                 );
-                Some(handler)
+                Ok(Some(handler))
             }
-            Err(error) => {
+            // It says something of the module, and will next time.
+            Err(error @ (StartError::HandlerFile { .. } | StartError::Unsigned { .. })) => {
                 let reason = error.to_string();
                 tracing::error!(
                     pipeline = name,
@@ -118,9 +121,31 @@ impl Loader {
                     reason,
                     "the deployed version cannot run: the handler's file does"
                 );
-                None
+                Ok(None)
             }
+            // A restart with what is missing may find it.
+            Err(error) => Err(error),
         }
+    }
+
+    /// The version that ran before, where the file is new and cannot run.
+    fn before(
+        &mut self,
+        error: &StartError,
+        pipeline: &config::Pipeline,
+        history: &History,
+    ) -> Option<LoadedHandler> {
+        let version = history.running()?;
+        let source = HandlerSource::Stored { name: version.handler.clone(), digest: version.digest };
+        let handler = self.load(&source, pipeline).ok()?;
+        let (name, reason) = (&pipeline.name, error.to_string());
+        tracing::error!(
+            pipeline = name,
+            version = version.version,
+            reason,
+            "the handler's file cannot run: the version that ran before does"
+        );
+        Some(handler)
     }
 
     fn open_built_in(
@@ -139,6 +164,6 @@ impl Loader {
             let (source, from, unix_ms) = (Source::BuiltIn, None, unix_millis());
             history.run(Brought { digest, handler, source, from, by, unix_ms });
         }
-        Ok(Opened { handler, file: None, history, journal: None, store })
+        Ok(Opened { handler, file: None, history, journal: None })
     }
 }

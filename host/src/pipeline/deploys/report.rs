@@ -104,8 +104,7 @@ pub(super) fn why(history: &History) -> String {
         .rev()
         .find(|other| other.version > running.version && other.state == State::RolledBack);
     if let Some(other) = taken_back {
-        let reason = other.reason.as_deref().unwrap_or("no reason was given");
-        return format!("version {} after it was taken back: {reason}", other.version);
+        return format!("version {}, which came after it, was taken back", other.version);
     }
     match (running.source, history.file()) {
         (Source::File, _) => "it is the handler's file".to_owned(),

@@ -20,7 +20,6 @@ use crate::worker::{Callee, Code, Sample};
 
 /// How long it is waited for records that flow.
 const WAIT: Duration = Duration::from_millis(300);
-const LOOK: Duration = Duration::from_millis(5);
 /// All records together; then what was seen is all that is judged.
 const TIME: Duration = Duration::from_secs(10);
 /// Fewer records that all fail say little.
@@ -53,9 +52,10 @@ impl Trial {
         let Some(callee) = self.callee.upgrade() else { return Ok("left out: the pipeline ends".to_owned()) };
         let Code::Module(module) = &new.code else { return Ok("left out".to_owned()) };
         let given = self.given.is_some();
-        let Some((origin, batch)) = self.records(&callee) else {
+        let records = self.records(&callee);
+        if records.is_empty() {
             return Ok("left out: no record has come yet".to_owned());
-        };
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let Ok(runtime) = runtime else { return Ok("left out: no runtime".to_owned()) };
         let settings = Loader::trial_settings(pipeline, &new.settings);
@@ -73,14 +73,12 @@ impl Trial {
         let refused = |reason| Refused { step: Step::Sample, reason, may_pass: false };
         let (since, mut tried, mut failed, mut failed_before) = (Instant::now(), 0, 0, 0);
         let mut last = None;
-        for index in 0..batch.len() {
+        for (origin, one) in &records {
             if since.elapsed() > TIME {
                 break;
             }
             tried += 1;
-            let mut one = Batch::new();
-            batch.copy_to([index], &mut one);
-            let made = runtime.block_on(subject.call(pipeline, &origin, &one));
+            let made = runtime.block_on(subject.call(pipeline, origin, one));
             let (failure, without_answer) = match made {
                 Made::Done => continue,
                 Made::Failed(failure) => (failure, false),
@@ -88,13 +86,13 @@ impl Trial {
             };
             failed += 1;
             // The running version has to say what is to be expected of it.
-            let before = old.as_mut().map(|old| runtime.block_on(old.call(pipeline, &origin, &one)));
+            let before = old.as_mut().map(|old| runtime.block_on(old.call(pipeline, origin, one)));
             let is_new = matches!(before, Some(Made::Done));
             failed_before += usize::from(!is_new);
             if without_answer && is_new {
                 return Err(refused(format!(
                     "it fails on the record at offset {} of {origin}, which the running version handles: {failure}",
-                    batch.offsets()[index]
+                    one.offsets()[0]
                 )));
             }
             last = Some(failure);
@@ -113,22 +111,23 @@ impl Trial {
         })
     }
 
-    /// Those that were given, or that flow, or that flowed last.
-    fn records(&self, callee: &Callee) -> Option<(TopicPartition, Batch)> {
-        let copy = |sample: &Sample| {
-            let mut batch = Batch::new();
-            sample.batch.copy_to(0..sample.batch.len(), &mut batch);
-            (sample.origin.clone(), batch)
+    /// Those that were given, or that flow, or that flowed last: each alone.
+    fn records(&self, callee: &Callee) -> Vec<(TopicPartition, Batch)> {
+        let each = |samples: &[Sample]| {
+            let mut records = Vec::new();
+            for Sample { origin, batch } in samples {
+                for index in 0..batch.len() {
+                    let mut one = Batch::new();
+                    batch.copy_to([index], &mut one);
+                    records.push((origin.clone(), one));
+                }
+            }
+            records
         };
-        if let Some(given) = &self.given {
-            return Some(copy(given));
+        match &self.given {
+            Some(given) => each(std::slice::from_ref(given)),
+            None => callee.sample.take(WAIT, each),
         }
-        let since = Instant::now();
-        callee.sample.want();
-        while callee.sample.is_wanted() && since.elapsed() < WAIT {
-            std::thread::sleep(LOOK);
-        }
-        callee.sample.with(|sample| sample.map(copy))
     }
 }
 

@@ -13,9 +13,9 @@ use crate::worker::{Compared, Comparison, Generation};
 /// Times of a new version do not count before: its instances start, its code is cold.
 const COLD: Duration = Duration::from_secs(5);
 /// Time between two of the sums that are remembered.
-const STEP: Duration = Duration::from_secs(5);
-/// Sums that are remembered: ten minutes of them.
-const STEPS: usize = 120;
+const STEP: Duration = Duration::from_secs(15);
+/// Sums that are remembered, 8 KiB each: ten minutes of them.
+const STEPS: usize = 40;
 /// The time before a deploy that it is held against, if enough came then.
 const WINDOW: Duration = Duration::from_secs(60);
 /// So many records are enough.
@@ -78,6 +78,8 @@ pub(super) struct Watched {
     observer: Observer,
     since: Instant,
     new: Arc<Generation>,
+    /// What it had done when the watch began: a canary that was promoted has done much.
+    begin: Seen,
     against: Against,
     /// What both had done when times began to count.
     warm: Option<(Seen, Seen)>,
@@ -140,6 +142,7 @@ impl Watched {
             version,
             observer: Observer::new(Rule { error_increase, slowdown, of_watch }),
             since: Instant::now(),
+            begin: new.tally.read(),
             new,
             against,
             warm: None,
@@ -181,7 +184,10 @@ impl Watched {
                 if !std::mem::replace(&mut self.has_warned, true) {
                     tracing::warn!(version = self.version, reason, "the new version does harm");
                 }
-                self.tell(WatchState::Watching, reason, &new, &old);
+                let is_over = self.until_unix_ms.is_some_and(|until| unix_millis() >= until);
+                self.is_over = is_over;
+                let state = if is_over { WatchState::Harmful } else { WatchState::Watching };
+                self.tell(state, reason, &new, &old);
             }
         }
         None
@@ -220,8 +226,10 @@ impl Watched {
     /// Sums since the watch began.
     fn sums(&self) -> (Seen, Seen) {
         match &self.against {
-            Against::Before(before) => (self.new.tally.read(), before.clone()),
-            Against::Current(current, begin) => (self.new.tally.read(), current.tally.read().since(begin)),
+            Against::Before(before) => (self.new.tally.read().since(&self.begin), before.clone()),
+            Against::Current(current, begin) => {
+                (self.new.tally.read().since(&self.begin), current.tally.read().since(begin))
+            }
             Against::Shadowed(comparison) => {
                 let (old, new) = comparison.seen();
                 (new, old)
