@@ -36,7 +36,7 @@ mod tests {
         let line = |size: &str| {
             format!("1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 {size} \"-\" \"-\"")
         };
-        let answer = testing::run(super::hasty, [line("12"), line("-")]);
+        let answer = testing::run(super::hasty, [line("12").as_str(), line("-").as_str()]);
         assert_eq!(answer.texts().len(), 1);
     }
 }

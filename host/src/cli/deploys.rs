@@ -420,7 +420,6 @@ impl Versions {
             "handler",
             "by",
             "when (UTC)",
-            "reason",
         ]);
         for version in report["versions"].as_array().into_iter().flatten() {
             table.add_row([
