@@ -181,22 +181,33 @@ pub struct Registry {
 impl HttpTable {
     /// What the table means; `None`: no socket.
     pub(super) fn resolve(
-        &self,
+        &mut self,
         tree: &Node,
         sources: &Sources<'_>,
         findings: &mut Findings,
     ) -> Option<Http> {
-        let Listen::At(listen) = self.listen else { return None };
-        let in_folder = |key: &str, path: &Path| placed(tree, &["http".into(), key.into()], path, sources);
+        for (key, path) in [
+            ("token_file", &mut self.token_file),
+            ("tls_certificate", &mut self.tls_certificate),
+            ("tls_key", &mut self.tls_key),
+        ] {
+            if let Some(path) = path {
+                *path = placed(tree, &["http".into(), key.into()], path, sources);
+            }
+        }
         let mut tokens = Vec::new();
-        for (name, token) in &self.tokens {
+        for (name, token) in &mut self.tokens {
             let at = ["http".into(), "tokens".into(), Step::from(name.as_str())];
             if OWN_NAMES.contains(&name.as_str()) {
                 let problem =
                     format!("{name:?} is what the host calls itself in the audit log; choose another name");
                 report(tree, &at, &problem, findings);
             }
-            match of_file_or_variable(tree, &at, token.file.as_deref(), token.env.as_deref(), sources) {
+            let kept = of_file_or_variable(tree, &at, token.file.as_deref(), token.env.as_deref(), sources);
+            if let Some(path) = &mut token.file {
+                *path = placed(tree, &[&at[..], &["file".into()]].concat(), path, sources);
+            }
+            match kept {
                 Ok(Some(value))
                     if value.len() < TOKEN || !value.bytes().all(|byte| byte.is_ascii_graphic()) =>
                 {
@@ -213,9 +224,7 @@ impl HttpTable {
             }
         }
         let tls = match (&self.tls_certificate, &self.tls_key) {
-            (Some(certificate), Some(key)) => {
-                Some((in_folder("tls_certificate", certificate), in_folder("tls_key", key)))
-            }
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
             (None, None) => None,
             (one, _) => {
                 let (there, missing) = if one.is_some() {
@@ -232,7 +241,8 @@ impl HttpTable {
                 None
             }
         };
-        let token_file = self.token_file.as_deref().map(|path| in_folder("token_file", path));
+        let token_file = self.token_file.clone();
+        let Listen::At(listen) = self.listen else { return None };
         if self.admin && !listen.ip().is_loopback() && tokens.is_empty() && token_file.is_none() {
             let problem = format!(
                 "others can reach {listen}, and no token keeps them from deploying; add token_file = \"…\" or \
@@ -273,7 +283,11 @@ impl Modules {
                 *path = placed(tree, &key, path, sources);
             }
             let (file, env) = (registry.file.as_deref(), registry.env.as_deref());
-            match of_file_or_variable(tree, &at, file, env, sources) {
+            let kept = of_file_or_variable(tree, &at, file, env, sources);
+            if let Some(path) = &mut registry.file {
+                *path = placed(tree, &[&at[..], &["file".into()]].concat(), path, sources);
+            }
+            match kept {
                 Ok(password) => registry.password = password.map(Text),
                 Err(problem) => report(tree, &at, &problem, findings),
             }

@@ -132,7 +132,7 @@ impl Config {
         }
         findings.check()?;
         // Without findings there is a file.
-        let File { host, http: written_http, mut modules, pipeline: pipelines, .. } =
+        let File { host, http: mut written_http, mut modules, pipeline: pipelines, .. } =
             file.unwrap_or_default();
         let http = written_http.resolve(&tree, &sources, &mut findings);
         modules.resolve(&tree, &sources, &mut findings);
